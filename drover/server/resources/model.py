@@ -1,0 +1,126 @@
+"""What a declaration is made of.
+
+A resource is declared once, as data: its fields, links, actions, who may see and change what, and the processes
+that move it from state to state. Tables, API schemas, validation, rendering, filters and documentation are
+derived from these values; nothing in this room acts on a resource.
+
+Field names are the API's own (camelCase) throughout the server: a row read from the database and a body posted
+by a client speak of the same ``imageUuid``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+LinkKind = Literal["reference", "child", "map"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One attribute of a resource, as the widest role sees it.
+
+    ``type`` follows the API's grammar: ``string``, ``password``, ``int``, ``float``, ``date`` (epoch milliseconds
+    inside the server), ``blob``, ``boolean``, ``enum``, ``json``, ``reference[T]``, ``array[X]``, ``map[X]`` or
+    the name of another declared type, embedded.
+    """
+
+    type: str
+    column: bool = False  # an own database column; filterable. Everything else lives in the row's JSON
+    filters: tuple[str, ...] = ()
+    nullable: bool = False
+    required: bool = False
+    unique: bool = False
+    default: Any = None
+    min: int | None = None
+    max: int | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    options: tuple[str, ...] = ()
+    valid_chars: str | None = None
+    invalid_chars: str | None = None
+    schedule_update: bool = False  # a change by PUT runs the <type>.update process
+    secret: bool = False  # never in a response, a log or the audit trail; encrypted or hashed at rest
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A relation shown in ``links``: our field refers to one, their field refers to us, or a join type ties both."""
+
+    kind: LinkKind
+    type: str
+    field: str | None = None  # reference: our field; child: the field of the other type
+    via: str | None = None  # map: the join type
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something a client may ask for by ``POST …?action=name``."""
+
+    input: str | None = None
+    output: str | None = None
+    states: tuple[str, ...] = ()  # offered in these states only; empty: in any
+    only_states: tuple[str, ...] = ()
+    capability: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a group of roles may do with a type.
+
+    ``grants`` maps permission letters to field names: ``r`` readable, ``c`` settable on create, ``u`` updatable,
+    ``o`` returned only in the response to the create. ``"*"`` stands for every field (or action, or link).
+    """
+
+    roles: tuple[str, ...]
+    collection_methods: tuple[str, ...] = ()
+    resource_methods: tuple[str, ...] = ()
+    actions: tuple[str, ...] | Literal["*"] = ()
+    grants: Mapping[str, tuple[str, ...] | Literal["*"]] = field(default_factory=lambda: EMPTY)
+    links: tuple[str, ...] | Literal["*"] = ()
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A declared type: stored in the table of its base type, or virtual (no table: inputs, outputs, embedded)."""
+
+    name: str
+    plural: str
+    id_prefix: str
+    fields: Mapping[str, Field]
+    links: Mapping[str, Link] = field(default_factory=lambda: EMPTY)
+    actions: Mapping[str, Action] = field(default_factory=lambda: EMPTY)
+    access: tuple[Access, ...] = ()
+    parent: str | None = None
+    stored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A transition on a declared state machine, e.g. ``instance.start``.
+
+    ``transitioning`` gives, for each start state, the state shown while the process runs; ``done`` the state it
+    leaves behind, for each transitioning state. Being in a transitioning state is always a valid restart.
+    Source of the table: Rancher 1.6 (cattle v0.183).
+    """
+
+    name: str
+    resource_type: str
+    transitioning: Mapping[str, str]
+    done: Mapping[str, str]
+    state_field: str = "state"
+    delegate: str | None = None
+
+    @property
+    def start_states(self) -> frozenset[str]:
+        return frozenset(self.transitioning)
+
+    @property
+    def transitioning_states(self) -> frozenset[str]:
+        return frozenset(self.done)
