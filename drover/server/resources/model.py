@@ -1,11 +1,11 @@
 """What a declaration is made of.
 
-A resource is declared once, as data: its fields, links, actions, who may see and change what, and the processes
-that move it from state to state. Tables, API schemas, validation, rendering, filters and documentation are
-derived from these values; nothing in this room acts on a resource.
+A resource is declared once, as data: its fields, links, actions, who may see and change what, and the
+processes that move it from state to state. Tables, API schemas, validation, rendering, filters and documentation
+are derived from these values; nothing in this room acts on a resource.
 
-Field names are the API's own (camelCase) throughout the server: a row read from the database and a body posted
-by a client speak of the same ``imageUuid``.
+Field names are the API's own (camelCase) throughout the server: a row read from the database and a body
+posted by a client speak of the same ``imageUuid``.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ LinkKind = Literal["reference", "child", "map"]
 class Field:
     """One attribute of a resource, as the widest role sees it.
 
-    ``type`` follows the API's grammar: ``string``, ``password``, ``int``, ``float``, ``date`` (epoch milliseconds
-    inside the server), ``blob``, ``boolean``, ``enum``, ``json``, ``reference[T]``, ``array[X]``, ``map[X]`` or
-    the name of another declared type, embedded.
+    ``type`` follows the API's grammar: ``string``, ``password``, ``int``, ``float``, ``date`` (epoch
+    milliseconds inside the server), ``blob``, ``boolean``, ``enum``, ``json``, ``reference[T]``, ``array[X]``,
+    ``map[X]`` or the name of another declared type, embedded.
     """
 
     type: str
@@ -45,17 +45,25 @@ class Field:
     invalid_chars: str | None = None
     schedule_update: bool = False  # a change by PUT runs the <type>.update process
     secret: bool = False  # never in a response, a log or the audit trail; encrypted or hashed at rest
+    in_lists: bool = True  # False: shown when one resource is read, left out of collections
+    internal: bool = False  # kept by the server for itself: a column or stored value that no role ever sees
     description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A relation shown in ``links``: our field refers to one, their field refers to us, or a join type ties both."""
+    """A relation shown in ``links``: our field refers to one, theirs refers to us, or a join type ties both.
+
+    A map link whose join type has a table is answered through that table. Where Drover keeps the relation
+    without a join table, ``path`` names the pair of fields that replaces it: rows of ``type`` whose second field
+    equals our first one. A map link with neither is empty by definition.
+    """
 
     kind: LinkKind
     type: str
     field: str | None = None  # reference: our field; child: the field of the other type
     via: str | None = None  # map: the join type
+    path: tuple[str, str] | None = None  # map: (our field, their field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +81,9 @@ class Action:
 class Access:
     """What a group of roles may do with a type.
 
-    ``grants`` maps permission letters to field names: ``r`` readable, ``c`` settable on create, ``u`` updatable,
-    ``o`` returned only in the response to the create. ``"*"`` stands for every field (or action, or link).
+    ``grants`` maps permission letters to field names: ``r`` readable, ``c`` settable on create, ``u``
+    updatable, ``o`` returned only in the response to the create. ``"*"`` stands for every field (or action, or
+    link).
     """
 
     roles: tuple[str, ...]
@@ -88,7 +97,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A declared type: stored in the table of its base type, or virtual (no table: inputs, outputs, embedded)."""
+    """A declared type: stored in the table of its base type, or virtual (inputs, outputs, embedded)."""
 
     name: str
     plural: str
@@ -105,8 +114,8 @@ class Resource:
 class Process:
     """A transition on a declared state machine, e.g. ``instance.start``.
 
-    ``transitioning`` gives, for each start state, the state shown while the process runs; ``done`` the state it
-    leaves behind, for each transitioning state. Being in a transitioning state is always a valid restart.
+    ``transitioning`` gives, for each start state, the state shown while the process runs; ``done`` the state
+    it leaves behind, for each transitioning state. Being in a transitioning state is always a valid restart.
     Source of the table: Rancher 1.6 (cattle v0.183).
     """
 

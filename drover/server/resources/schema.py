@@ -1,0 +1,159 @@
+"""What one role sees of the declarations: the schemas of the API.
+
+A role's view is resolved type by type when first asked for, and kept: most requests touch a handful of the types,
+and most field sets are the same for several roles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
+from functools import cache
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Literal
+
+from drover.server.resources.catalog import Catalog
+from drover.server.resources.model import EMPTY, Access, Action, Field, Link, Resource
+
+ALL: Literal["*"] = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaField(Field):
+    """A declared field together with what one role may do with it."""
+
+    name: str = ""
+    stored_as: str = ""  # the name inside the server; another one in v1 only (environmentId: stackId)
+    readable: bool = False
+    create: bool = False
+    update: bool = False
+    read_on_create_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """One type as one role sees it in one API version."""
+
+    id: str
+    plural: str
+    base_type: str
+    parent: str | None
+    children: tuple[str, ...]
+    id_prefix: str
+    stored_type: str | None
+    collection_methods: tuple[str, ...]
+    resource_methods: tuple[str, ...]
+    fields: Mapping[str, SchemaField]
+    actions: Mapping[str, Action]
+    filters: Mapping[str, tuple[str, ...]]
+    links: Mapping[str, Link]
+
+
+class RoleSchemas:
+    """The schemas of one role in one API version; iteration is in the order of type names."""
+
+    def __init__(self, version: str, role: str, catalog: Catalog) -> None:
+        self.version = version
+        self.role = role
+        self._catalog = catalog
+        self._access: dict[str, Access] = {}
+        for name in sorted(catalog.resources):
+            for access in catalog.resources[name].access:
+                if role in access.roles:
+                    self._access[name] = access
+                    break
+        self._resolved: dict[str, Schema] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return self.get(name) is not None
+
+    def __len__(self) -> int:
+        return len(self._access)
+
+    def __iter__(self) -> Iterator[Schema]:
+        return (self._schema(name) for name in self._access)
+
+    def get(self, name: str) -> Schema | None:
+        """The schema of a type by singular or plural, in any case; ``None`` when the role does not see it."""
+        resource = self._catalog.find(name)
+        if resource is None or resource.name not in self._access:
+            return None
+        return self._schema(resource.name)
+
+    def _schema(self, name: str) -> Schema:
+        if name not in self._resolved:
+            self._resolved[name] = self._resolve(self._catalog.resource(name), self._access[name])
+        return self._resolved[name]
+
+    def _resolve(self, resource: Resource, access: Access) -> Schema:
+        fields = _fields(resource, access)
+        return Schema(
+            id=resource.name,
+            plural=resource.plural,
+            base_type=self._visible_base(resource),
+            parent=resource.parent if resource.parent in self._access else None,
+            children=tuple(child for child in self._catalog.children(resource.name) if child in self._access),
+            id_prefix=resource.id_prefix,
+            stored_type=_stored_type(self._catalog, resource),
+            collection_methods=access.collection_methods,
+            resource_methods=access.resource_methods,
+            fields=MappingProxyType(fields),
+            actions=_chosen(resource.actions, access.actions),
+            filters=MappingProxyType({name: item.filters for name, item in fields.items() if item.filters}),
+            links=self._links(resource, access),
+        )
+
+    def _visible_base(self, resource: Resource) -> str:
+        name = resource.name
+        while (parent := self._catalog.resource(name).parent) and parent in self._access:
+            name = parent
+        return name
+
+    def _links(self, resource: Resource, access: Access) -> Mapping[str, Link]:
+        links = {name: link for name, link in resource.links.items() if link.type in self._access}
+        if access.links == ALL:
+            return MappingProxyType(links)
+        granted = set(access.links)
+        return MappingProxyType({name: link for name, link in links.items() if name.lower() in granted})
+
+
+def _chosen(declared: Mapping[str, Action], granted: tuple[str, ...] | Literal["*"]) -> Mapping[str, Action]:
+    if granted == ALL:
+        return declared
+    return MappingProxyType({name: declared[name] for name in granted})
+
+
+def _stored_type(catalog: Catalog, resource: Resource) -> str | None:
+    return catalog.stored_base(resource.name) if resource.stored else None
+
+
+def _fields(resource: Resource, access: Access) -> dict[str, SchemaField]:
+    found: dict[str, SchemaField] = {}
+    for letters, names in access.grants.items():
+        for name in resource.fields if names == ALL else names:
+            field = resource.fields[name]
+            if field.internal:
+                continue
+            override = access.overrides.get(name, EMPTY)
+            found[name] = _schema_field(field, name, letters, tuple(sorted(override.items())))
+    return {name: found[name] for name in sorted(found)}
+
+
+_ATTRIBUTES = tuple(attribute.name for attribute in dataclass_fields(Field))
+_attributes_of = attrgetter(*_ATTRIBUTES)
+
+
+@cache
+def _schema_field(field: Field, name: str, letters: str, overrides: tuple[tuple[str, object], ...]) -> SchemaField:
+    values = dict(zip(_ATTRIBUTES, _attributes_of(field), strict=True)) | dict(overrides)
+    return SchemaField(
+        **values,
+        name=name,
+        stored_as=name,
+        readable="r" in letters,
+        create="c" in letters,
+        update="u" in letters,
+        read_on_create_only="o" in letters,
+    )
