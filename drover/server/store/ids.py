@@ -1,0 +1,98 @@
+"""Database ids, known before the row is written.
+
+Each server takes blocks of numbers per type, so a plan can link its rows to each other without a round trip. What
+is left of a block is handed back at a clean stop; a crash leaves a gap, which harms nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from drover.server.store.database import Database
+from drover.server.store.internal import id_block
+
+_FIRST_BLOCK = 256
+_LARGEST_BLOCK = 8192
+
+
+@dataclass(slots=True)
+class _Block:
+    next: int
+    end: int  # first number that is not ours
+    size: int
+
+    @property
+    def left(self) -> int:
+        return self.end - self.next
+
+
+class Ids:
+    """Hands out ids by type. ``ensure`` must have been awaited for as many as ``take`` is called for."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._blocks: dict[str, _Block] = {}
+
+    async def start(self, types: list[str]) -> None:
+        """Reserve a first block for every type."""
+        async with self._database.write() as connection:
+            known = {row.name: row.next for row in await connection.execute(_locked(sa.select(id_block)))}
+            fresh = [{"name": name, "next": 1 + _FIRST_BLOCK} for name in types if name not in known]
+            if fresh:
+                await connection.execute(sa.insert(id_block), fresh)
+            again = [{"n": name, "v": known[name] + _FIRST_BLOCK} for name in types if name in known]
+            if again:
+                await connection.execute(
+                    sa.update(id_block).where(id_block.c.name == sa.bindparam("n")).values(next=sa.bindparam("v")),
+                    again,
+                )
+        for name in types:
+            first = known.get(name, 1)
+            self._blocks[name] = _Block(first, first + _FIRST_BLOCK, _FIRST_BLOCK)
+
+    def take(self, name: str) -> int:
+        block = self._blocks[name]
+        if block.next >= block.end:
+            raise RuntimeError(f"out of ids for {name}: await Store.ensure_ids({name!r}, count) before planning")
+        block.next += 1
+        return block.next - 1
+
+    def low(self) -> list[str]:
+        """Types whose block should be refilled before it runs out."""
+        return [name for name, block in self._blocks.items() if block.left < block.size // 2]
+
+    async def ensure(self, name: str, count: int) -> None:
+        """Have at least ``count`` ids of a type at hand. The numbers left in the present block are skipped if few."""
+        block = self._blocks[name]
+        if block.left >= count:
+            return
+        size = max(min(block.size * 2, _LARGEST_BLOCK), count)
+        async with self._database.write() as connection:
+            query = _locked(sa.select(id_block.c.next).where(id_block.c.name == name))
+            first = int((await connection.execute(query)).scalar_one())
+            await connection.execute(sa.update(id_block).where(id_block.c.name == name).values(next=first + size))
+        if block.end == first:
+            block.end = first + size  # nobody took numbers in between: the block just grows
+        else:
+            block.next, block.end = first, first + size
+        block.size = size
+
+    async def stop(self) -> None:
+        """Hand back what was not used, where nobody has taken a later block since."""
+        async with self._database.write() as connection:
+            for name, block in self._blocks.items():
+                if block.left:
+                    await connection.execute(
+                        sa.update(id_block)
+                        .where(id_block.c.name == name, id_block.c.next == block.end)
+                        .values(next=block.next)
+                    )
+        self._blocks.clear()
+
+
+def _locked(query: sa.Select[Any]) -> sa.Select[Any]:
+    """Lock the rows where the database has row locks (SQLite's write transaction is exclusive anyway)."""
+    return query.with_for_update()
