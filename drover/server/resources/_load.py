@@ -64,6 +64,10 @@ def load_resources(version: str) -> list[Resource]:
     return [_resource(name, item, types) for name, item in types.items()]
 
 
+def _is_current(base: str) -> bool:
+    return base in _facts()["v2-beta"]
+
+
 def _base(name: str, types: Mapping[str, Any]) -> str:
     while types[name].get("parent"):
         name = types[name]["parent"]
@@ -72,8 +76,8 @@ def _base(name: str, types: Mapping[str, Any]) -> str:
 
 def _resource(name: str, item: Mapping[str, Any], types: Mapping[str, Any]) -> Resource:
     base = _base(name, types)
-    stored = name not in UNSTORED and base not in UNSTORED
-    stored = stored and any(field.get("filter") for field in types.get(base, item)["fields"].values())
+    stored = name not in UNSTORED and base not in UNSTORED and _is_current(base)
+    stored = stored and any(field.get("filter") for field in _facts()["v2-beta"].get(base, item)["fields"].values())
     fields = {key: _field(key, value, base) for key, value in item["fields"].items()}
     for key, kind in EXTRA.get(base, {}).items():
         fields[key] = Field(kind, column=True, nullable=True, internal=True)

@@ -19,6 +19,10 @@ from drover.server.resources.model import EMPTY, Access, Action, Field, Link, Re
 
 ALL: Literal["*"] = "*"
 
+# v1 calls a stack an environment; inside the server it is a stack.
+V1_TYPES = MappingProxyType({"environment": "stack"})
+V1_FIELDS = MappingProxyType({"environmentId": "stackId"})
+
 
 @dataclass(frozen=True, slots=True)
 class SchemaField(Field):
@@ -88,7 +92,7 @@ class RoleSchemas:
         return self._resolved[name]
 
     def _resolve(self, resource: Resource, access: Access) -> Schema:
-        fields = _fields(resource, access)
+        fields = _fields(resource, access, V1_FIELDS if self.version == "v1" else EMPTY)
         return Schema(
             id=resource.name,
             plural=resource.plural,
@@ -96,7 +100,7 @@ class RoleSchemas:
             parent=resource.parent if resource.parent in self._access else None,
             children=tuple(child for child in self._catalog.children(resource.name) if child in self._access),
             id_prefix=resource.id_prefix,
-            stored_type=_stored_type(self._catalog, resource),
+            stored_type=self._stored_type(resource),
             collection_methods=access.collection_methods,
             resource_methods=access.resource_methods,
             fields=MappingProxyType(fields),
@@ -110,6 +114,12 @@ class RoleSchemas:
         while (parent := self._catalog.resource(name).parent) and parent in self._access:
             name = parent
         return name
+
+    def _stored_type(self, resource: Resource) -> str | None:
+        if not resource.stored:
+            return None
+        base = self._catalog.stored_base(resource.name)
+        return V1_TYPES.get(base, base) if self.version == "v1" else base
 
     def _links(self, resource: Resource, access: Access) -> Mapping[str, Link]:
         links = {name: link for name, link in resource.links.items() if link.type in self._access}
@@ -125,11 +135,7 @@ def _chosen(declared: Mapping[str, Action], granted: tuple[str, ...] | Literal["
     return MappingProxyType({name: declared[name] for name in granted})
 
 
-def _stored_type(catalog: Catalog, resource: Resource) -> str | None:
-    return catalog.stored_base(resource.name) if resource.stored else None
-
-
-def _fields(resource: Resource, access: Access) -> dict[str, SchemaField]:
+def _fields(resource: Resource, access: Access, stored_names: Mapping[str, str]) -> dict[str, SchemaField]:
     found: dict[str, SchemaField] = {}
     for letters, names in access.grants.items():
         for name in resource.fields if names == ALL else names:
@@ -137,7 +143,8 @@ def _fields(resource: Resource, access: Access) -> dict[str, SchemaField]:
             if field.internal:
                 continue
             override = access.overrides.get(name, EMPTY)
-            found[name] = _schema_field(field, name, letters, tuple(sorted(override.items())))
+            stored_as = stored_names.get(name, name)
+            found[name] = _schema_field(field, name, stored_as, letters, tuple(sorted(override.items())))
     return {name: found[name] for name in sorted(found)}
 
 
@@ -146,12 +153,14 @@ _attributes_of = attrgetter(*_ATTRIBUTES)
 
 
 @cache
-def _schema_field(field: Field, name: str, letters: str, overrides: tuple[tuple[str, object], ...]) -> SchemaField:
+def _schema_field(
+    field: Field, name: str, stored_as: str, letters: str, overrides: tuple[tuple[str, object], ...]
+) -> SchemaField:
     values = dict(zip(_ATTRIBUTES, _attributes_of(field), strict=True)) | dict(overrides)
     return SchemaField(
         **values,
         name=name,
-        stored_as=name,
+        stored_as=stored_as,
         readable="r" in letters,
         create="c" in letters,
         update="u" in letters,
