@@ -1,0 +1,106 @@
+"""The command line: `python -m lab up --hosts 3`, `status`, `exec HOST -- COMMAND`, `down`."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+import typer
+
+from lab import record
+from lab.engine import host_environment, on_host
+from lab.errors import LabError
+from lab.lab import Lab
+from lab.layout import LabLayout
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Several container hosts on this one machine.",
+)
+
+Name = Annotated[str, typer.Option(help="Name of the lab; several can be up at once.")]
+
+
+@app.command()
+def up(
+    hosts: Annotated[int, typer.Option(min=1, max=200, help="How many hosts.")] = 3,
+    server: Annotated[bool, typer.Option(help="Start a Drover server too.")] = False,
+    agents: Annotated[bool, typer.Option(help="Join every host to that server.")] = False,
+    name: Name = "lab",
+) -> None:
+    """Start a lab and leave it running."""
+    known = record.read(LabLayout.of(name).record)
+    if known and any(process.alive() for process in known.processes):
+        raise LabError(f"lab {name!r} is up already; take it down with `python -m lab down --name {name}`")
+    began = time.monotonic()
+    lab = Lab(hosts=hosts, server=server, agents=agents, name=name)
+    _wait_for(lab.up())
+    print(f"lab {name!r} is up after {time.monotonic() - began:.1f} s")
+    _show(lab)
+
+
+@app.command()
+def down(name: Name = "lab") -> None:
+    """Remove a lab and everything it left, also after a crash."""
+    _wait_for(Lab(hosts=0, name=name).down())
+
+
+@app.command()
+def status(name: Name = "lab") -> None:
+    """Show a running lab; exit status 1 if one of its programs is gone."""
+    known = _show(Lab.attach(name))
+    if not all(process.alive() for process in known.processes):
+        raise typer.Exit(1)
+
+
+@app.command("exec", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def execute(context: typer.Context, host: str, name: Name = "lab") -> None:
+    """Run a command in a host's network, with DOCKER_HOST set to the host's engine."""
+    lab = Lab.attach(name)
+    if host not in {known.name for known in lab.hosts}:
+        raise LabError(f"lab {name!r} has no host {host!r}; it has {', '.join(known.name for known in lab.hosts)}")
+    layout = lab.layout.host(host)
+    argv = on_host(layout, *(context.args or ["sh"]))
+    os.execvpe(argv[0], argv, host_environment(layout))
+
+
+def _show(lab: Lab) -> record.LabRecord:
+    known = record.read(lab.layout.record)
+    if known is None:
+        raise LabError(f"lab {lab.name!r} went away")
+    print(f"registry  {known.registry}")
+    if known.find("server"):
+        print(f"server    {known.server_url}")
+    for host in lab.hosts:
+        print(f"{host.name:9} {host.address:15} DOCKER_HOST=unix://{host.docker_socket}")
+    for process in known.processes:
+        print(f"  {process.role:20} pid {process.pid:<8} {'running' if process.alive() else 'gone'}")
+    return known
+
+
+def _wait_for(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(work)
+
+
+def main() -> None:
+    try:
+        app()
+    except* LabError as errors:
+        for error in _flatten(errors):
+            print(f"lab: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _flatten(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    flat: list[BaseException] = []
+    for error in group.exceptions:
+        flat += _flatten(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return flat
+
+
+if __name__ == "__main__":
+    main()
