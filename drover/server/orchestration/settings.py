@@ -1,0 +1,80 @@
+"""Settings as they are in force: the environment wins over the database, the database over the packaged default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from drover.server.resources.settings import SETTINGS
+from drover.server.store import Store, Touched
+
+TYPE = "setting"
+
+
+class Settings:
+    """The effective value of every setting, kept current from the commits. Reading one costs a dictionary look-up."""
+
+    def __init__(self, store: Store, environment: Mapping[str, str] = os.environ) -> None:
+        self._store = store
+        self._environment = environment
+        self._stored: dict[str, str] = {}
+        store.listen(self._hear)
+
+    async def start(self) -> None:
+        for record in await self._store.find_by(TYPE):
+            self._stored[str(record.name)] = str(record["value"] or "")
+
+    def stored(self, name: str) -> str | None:
+        """The value in the database, which need not be the one in force."""
+        return self._stored.get(name)
+
+    def source(self, name: str) -> str:
+        """The layer that a setting's value comes from, as the API shows it."""
+        if _variable(name) in self._environment:
+            return "Environment Variables"
+        if name in self._stored:
+            return "Database"
+        return "Code Packaged Defaults"
+
+    def get(self, name: str) -> str:
+        fixed = self._environment.get(_variable(name))
+        if fixed is not None:
+            return fixed
+        stored = self._stored.get(name)
+        if stored is not None:
+            return stored
+        definition = SETTINGS.get(name)
+        return "" if definition is None else definition.default
+
+    def int(self, name: str) -> int:
+        """A whole number; a value that is none falls back to the packaged default."""
+        for text in (self.get(name), SETTINGS[name].default if name in SETTINGS else ""):
+            try:
+                return int(text)
+            except ValueError:
+                continue
+        return 0
+
+    def seconds(self, name: str) -> float:
+        """A duration that is stored in milliseconds."""
+        return self.int(name) / 1000
+
+    def bool(self, name: str) -> bool:
+        return self.get(name).strip().lower() in ("true", "yes", "on", "1")
+
+    def names(self) -> list[str]:
+        return sorted({*SETTINGS, *self._stored})
+
+    def _hear(self, touched: Sequence[Touched]) -> None:
+        for row in touched:
+            if row.type != TYPE:
+                continue
+            if row.after is None or row.after["removed"]:
+                if row.before is not None:
+                    self._stored.pop(str(row.before.name), None)
+            else:
+                self._stored[str(row.after.name)] = str(row.after["value"] or "")
+
+
+def _variable(name: str) -> str:
+    return "CATTLE_" + name.upper().replace(".", "_")
