@@ -1,0 +1,127 @@
+"""What can be wrong with a compose file, and where.
+
+A user who has three mistakes in a file should see three lines, each with the place and a way out, not one line
+after each of three attempts. So every stage reports into a `Problems` collector and goes on; `ComposeError` is
+raised once, at the end of a stage after which going on would make no sense.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+import msgspec
+
+
+class Mark(msgspec.Struct, frozen=True, order=True):
+    """A place in a source file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class Severity(Enum):
+    """Whether a problem stops the operation."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding. `mark` is None when it belongs to no single place; `suggestion` says what to do, if known."""
+
+    message: str
+    mark: Mark | None = None
+    suggestion: str = ""
+    severity: Severity = Severity.ERROR
+
+    @property
+    def file(self) -> str:
+        """Name of the file, empty when the problem belongs to none."""
+        return self.mark.file if self.mark else ""
+
+    @property
+    def line(self) -> int:
+        """Line from 1, or 0 when unknown."""
+        return self.mark.line if self.mark else 0
+
+    @property
+    def column(self) -> int:
+        """Column from 1, or 0 when unknown."""
+        return self.mark.column if self.mark else 0
+
+    def __str__(self) -> str:
+        place = f"{self.mark}: " if self.mark else ""
+        advice = f" ({self.suggestion})" if self.suggestion else ""
+        return f"{place}{self.message}{advice}"
+
+
+class ComposeError(Exception):
+    """The files cannot be used. `problems` holds every error found in this run, in the order of the files."""
+
+    code = "InvalidComposeFile"
+    status = 422
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class Invalid(Exception):
+    """A decoder cannot make sense of a value. Caught where the key is known, and turned into a `Problem`."""
+
+    def __init__(self, mark: Mark | None, message: str, suggestion: str = "") -> None:
+        super().__init__(message)
+        self.mark = mark
+        self.message = message
+        self.suggestion = suggestion
+
+
+class Problems:
+    """Collects findings of all stages of one load. A finding at one place with one text counts once."""
+
+    #: A hostile file must not make the answer larger than itself.
+    LIMIT = 200
+
+    def __init__(self) -> None:
+        self._found: dict[Problem, None] = {}
+
+    def error(self, mark: Mark | None, message: str, suggestion: str = "") -> None:
+        """Note something that must stop the operation."""
+        self._add(Problem(message, mark, suggestion))
+
+    def warn(self, mark: Mark | None, message: str, suggestion: str = "") -> None:
+        """Note something the user should know, but that stops nothing."""
+        self._add(Problem(message, mark, suggestion, Severity.WARNING))
+
+    def add(self, invalid: Invalid) -> None:
+        """Note what a decoder refused."""
+        self.error(invalid.mark, invalid.message, invalid.suggestion)
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """All errors so far, in the order of the files and of their lines."""
+        return self._sorted(Severity.ERROR)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """All warnings so far, in the same order."""
+        return self._sorted(Severity.WARNING)
+
+    def raise_errors(self) -> None:
+        """Raise `ComposeError` with all errors so far, if there are any."""
+        if errors := self.errors:
+            raise ComposeError(errors)
+
+    def _sorted(self, severity: Severity) -> tuple[Problem, ...]:
+        files = {file: position for position, file in enumerate(dict.fromkeys(p.file for p in self._found))}
+        chosen = (problem for problem in self._found if problem.severity is severity)
+        return tuple(sorted(chosen, key=lambda p: (files[p.file], p.line, p.column)))
+
+    def _add(self, problem: Problem) -> None:
+        if len(self._found) < self.LIMIT or (problem.severity is Severity.ERROR and not self.errors):
+            self._found[problem] = None
