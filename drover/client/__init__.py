@@ -1,0 +1,1 @@
+"""Client of the Drover API: requests, events, waiting, streams. See `drover.client.api.ApiClient`."""

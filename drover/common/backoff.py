@@ -30,9 +30,7 @@ class Backoff:
 
     def __post_init__(self) -> None:
         if not 0 < self.initial <= self.maximum:
-            raise ValueError(
-                f"initial delay {self.initial} must be positive and at most maximum {self.maximum}"
-            )
+            raise ValueError(f"initial delay {self.initial} must be positive and at most maximum {self.maximum}")
         if self.factor < 1:
             raise ValueError(f"factor {self.factor} must be at least 1, or the delays shrink")
         self._ceiling = self.initial

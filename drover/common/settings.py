@@ -156,9 +156,7 @@ def _parse(annotation: Any, value: object) -> object:
     if origin in (tuple, list):
         parts = value.split(",") if isinstance(value, str) else list(value)  # type: ignore[call-overload]
         item = get_args(plain)[0]
-        return origin(
-            _parse(item, part.strip() if isinstance(part, str) else part) for part in parts if part != ""
-        )
+        return origin(_parse(item, part.strip() if isinstance(part, str) else part) for part in parts if part != "")
     if not isinstance(value, str):
         return plain(value) if plain in (Path, float) else value
     if origin is Literal:
