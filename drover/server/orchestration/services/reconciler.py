@@ -1,0 +1,296 @@
+"""The reconcile loop: one per service, level-triggered, coalescing.
+
+Whatever happens (a scale change, a container that died, a host that came back) only marks the service as dirty. A pass
+looks at what is, takes the smallest set of steps, and ends; it never waits for a container. The commits that follow
+mark the service again, until a pass finds nothing to do. Losing a trigger costs nothing: every active service is
+looked at when the server starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from drover.server.orchestration.context import Context
+from drover.server.orchestration.services.digest import BROKEN, Digest, Status
+from drover.server.orchestration.services.hosts import HostsView
+from drover.server.orchestration.services.loading import load_digest, load_spec, narrow
+from drover.server.orchestration.services.planner import Steps, converged, plan
+from drover.server.orchestration.services.repairs import Repairs
+from drover.server.orchestration.services.spec import ACTIVE_STATES, ServiceSpec, parse_service
+from drover.server.orchestration.services.steps import take
+from drover.server.store import Condition as Where
+from drover.server.store import Query, Record, StoreError, Touched
+
+log = structlog.get_logger(__name__)
+
+_WORKERS = 4
+_FOLLOWED = frozenset({"instance", "serviceExposeMap", "deploymentUnit", "service"})
+# A pass may use a quarter of the time at most: a large service waits longer between two looks.
+_REST_FACTOR = 3.0
+_LONGEST_REST = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a service stands after a pass: everything as it should be, or what keeps it from that."""
+
+    converged: bool
+    problem: str | None = None
+    units: int = 0
+
+
+@dataclass(slots=True)
+class _Service:
+    """What the loop remembers of a service between passes."""
+
+    digest: Digest
+    repairs: Repairs
+    standing: Standing = Standing(False)
+    rest_until: float = 0.0
+    timer: asyncio.TimerHandle | None = None
+
+
+class Reconciler:
+    """Runs the loops of all services of this server."""
+
+    def __init__(self, context: Context, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._context = context
+        self._clock = clock
+        self._hosts = HostsView(context.store)
+        self._services: dict[int, _Service] = {}
+        self._loading: dict[int, list[Touched]] = {}
+        self._queue: asyncio.Queue[int] = asyncio.Queue()
+        self._dirty: set[int] = set()
+        self._busy: set[int] = set()
+        self._waiting: dict[int, list[asyncio.Future[Standing]]] = defaultdict(list)
+        context.store.listen(self._hear)
+
+    # Triggers
+
+    def trigger(self, service_id: int) -> None:
+        """Have a look at the service soon. Many triggers make one pass."""
+        if service_id in self._dirty:
+            return
+        self._dirty.add(service_id)
+        known = self._services.get(service_id)
+        rest = 0.0 if known is None else known.rest_until - self._clock()
+        if rest <= 0:
+            self._queue.put_nowait(service_id)
+        else:
+            asyncio.get_running_loop().call_later(rest, self._queue.put_nowait, service_id)
+
+    def digest(self, service_id: int) -> Digest | None:
+        """The digest of a service that the loop has looked at, current as of the last commit."""
+        known = self._services.get(service_id)
+        return None if known is None else known.digest
+
+    def serving_hosts(self, account_id: int) -> set[int]:
+        """Hosts of an environment that may get containers now."""
+        return {host.id for host in self._hosts.serving(account_id)}
+
+    async def next_standing(self, service_id: int) -> Standing:
+        """How the service stands after a pass that starts from now on."""
+        future: asyncio.Future[Standing] = asyncio.get_running_loop().create_future()
+        self._waiting[service_id].append(future)
+        self.trigger(service_id)
+        return await future
+
+    async def pass_ended(self, service_id: int, *, within: float = 5.0) -> Standing:
+        """How the service stands after its next pass, whenever a change brings one; asks for one itself in the end."""
+        future: asyncio.Future[Standing] = asyncio.get_running_loop().create_future()
+        self._waiting[service_id].append(future)
+        try:
+            return await asyncio.wait_for(future, within)
+        except TimeoutError:
+            return await self.next_standing(service_id)
+
+    async def load(self, service_id: int) -> Digest | None:
+        """The digest of any service, loaded if need be."""
+        known = await self._service(service_id)
+        return None if known is None else known.digest
+
+    # Running
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        await self._hosts.start()
+        await self._look_at_all()
+        async with asyncio.TaskGroup() as group:
+            for number in range(_WORKERS):
+                group.create_task(self._worker(), name=f"reconcile-{number}")
+
+    async def _look_at_all(self) -> None:
+        active = Query("service", (Where("state", "in", sorted(ACTIVE_STATES)), Where("removed", "null")))
+        for record in await self._context.store.find(active):
+            self.trigger(record.id)
+
+    async def _worker(self) -> None:
+        while True:
+            service_id = await self._queue.get()
+            if service_id in self._busy:
+                asyncio.get_running_loop().call_later(0.01, self._queue.put_nowait, service_id)
+                continue
+            self._dirty.discard(service_id)
+            self._busy.add(service_id)
+            try:
+                await self._pass(service_id)
+            except StoreError as lost:
+                log.info("service.pass_lost_race", service_id=service_id, reason=str(lost))
+                self._trigger_later(service_id, 0.05)
+            except Exception as error:
+                log.exception("service.pass_failed", service_id=service_id)
+                self._settle(service_id, Standing(False, str(error) or type(error).__name__))
+                self._trigger_later(service_id, 5.0)
+            finally:
+                self._busy.discard(service_id)
+
+    async def _pass(self, service_id: int) -> None:
+        started = self._clock()
+        waiting = self._waiting.pop(service_id, [])
+        service = await self._service(service_id)
+        if service is None or not service.digest.spec.active:
+            _answer(waiting, Standing(True))
+            return
+        digest = service.digest
+        spec = digest.spec
+        for host_id in self._hosts.lost(spec.account_id) ^ digest.lost_hosts:
+            digest.host_lost(host_id, lost=host_id not in digest.lost_hosts)
+        held = service.repairs.held(started)
+        problem = self._problem(service, spec)
+        if problem is not None and not self._hosts.serving(spec.account_id):
+            steps = Steps(waiting=True)
+        else:
+            hosts = self._hosts.for_global(spec) if spec.is_global else set()
+            steps = plan(spec, digest, hosts=hosts, held=held)
+            self._count_repairs(service, steps, started)
+            if steps.any:
+                await take(self._context, spec, digest, steps)
+        now = self._clock()
+        service.rest_until = now + min(_LONGEST_REST, (now - started) * _REST_FACTOR)
+        standing = Standing(converged(spec, digest, steps), problem, len(digest.units))
+        service.standing = standing
+        _answer(waiting, standing)
+        if steps.more:
+            self.trigger(service_id)
+        elif held:
+            self._trigger_later(service_id, max(0.02, min(held.values()) - now))
+
+    def _problem(self, service: _Service, spec: ServiceSpec) -> str | None:
+        if spec.configs and not self._hosts.serving(spec.account_id):
+            return "no host of the environment is active; add a host or activate one"
+        broken = service.digest.by_status[Status.BROKEN]
+        for unit in broken.values():
+            for member in unit.living():
+                if member.state in BROKEN:
+                    text = member.record["transitioningMessage"] or "it ended in an error"
+                    return f"{member.record.name}: {text}"
+        return None if not service.repairs.held(self._clock()) else service.standing.problem
+
+    def _count_repairs(self, service: _Service, steps: Steps, now: float) -> None:
+        for member in (*steps.start, *steps.remove_members):
+            unit = service.digest.unit_of(member.id)
+            if unit is not None and int(member.record["startCount"] or 0) + int(member.state in BROKEN) > 0:
+                service.repairs.attempted(unit.uuid, now)
+
+    def _trigger_later(self, service_id: int, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self.trigger, service_id)
+
+    def _settle(self, service_id: int, standing: Standing) -> None:
+        _answer(self._waiting.pop(service_id, []), standing)
+
+    # Knowing
+
+    async def _service(self, service_id: int) -> _Service | None:
+        known = self._services.get(service_id)
+        if known is not None:
+            return known
+        self._loading[service_id] = []
+        try:
+            spec = await load_spec(self._context.store, service_id)
+            if spec is None:
+                return None
+            service = _Service(await load_digest(self._context.store, spec), Repairs())
+            self._services[service_id] = service
+        finally:
+            missed = self._loading.pop(service_id)
+        for row in missed:
+            self._follow(service_id, row)
+        return self._services.get(service_id)
+
+    def _hear(self, touched: Sequence[Touched]) -> None:
+        for row in touched:
+            if row.type in _FOLLOWED:
+                service_id = _service_of(row)
+                if service_id is not None:
+                    self._notice(service_id, row)
+        for account_id in self._hosts.hear(touched):
+            self._hosts_changed(account_id)
+
+    def _notice(self, service_id: int, row: Touched) -> None:
+        loading = self._loading.get(service_id)
+        if loading is not None:
+            loading.append(row)
+        elif service_id in self._services:
+            self._follow(service_id, row)
+        self.trigger(service_id)
+
+    def _follow(self, service_id: int, row: Touched) -> None:
+        service = self._services.get(service_id)
+        if service is None or row.after is None:
+            return
+        digest = service.digest
+        match row.type:
+            case "instance":
+                digest.see_instance(_with_message(row.after))
+            case "serviceExposeMap":
+                digest.see_exposure(row.after)
+            case "deploymentUnit":
+                digest.see_unit(row.after)
+            case "service":
+                self._service_changed(service, row.after)
+
+    def _service_changed(self, service: _Service, record: Record) -> None:
+        if record["removed"] or record.state in ("removed", "purged"):
+            self._services.pop(record.id, None)
+            self._settle(record.id, Standing(True))
+            return
+        old = service.digest.spec
+        service.digest.use(parse_service(record, old.stack))
+        if old.record.state != record.state or old.scale != service.digest.spec.scale:
+            service.repairs.forget_all()
+
+    def _hosts_changed(self, account_id: int) -> None:
+        for service_id, service in self._services.items():
+            if service.digest.spec.account_id == account_id:
+                service.repairs.forget_all()
+                self.trigger(service_id)
+
+
+def _service_of(row: Touched) -> int | None:
+    record = row.after or row.before
+    if record is None:
+        return None
+    if row.type == "service":
+        return record.id
+    value = record["serviceId"]
+    return None if value is None else int(value)
+
+
+def _with_message(record: Record) -> Record:
+    """The narrow form, with the error text when there is one."""
+    kept = narrow(record)
+    if record.state in BROKEN:
+        kept.values["transitioningMessage"] = record["transitioningMessage"]
+    return kept
+
+
+def _answer(waiting: list[asyncio.Future[Standing]], standing: Standing) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(standing)

@@ -1,0 +1,201 @@
+"""Turning a pass's steps into plans: all new rows of a pass are one commit."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+
+from drover.server.orchestration.instances.plan import plan_instance, plan_stop_and_remove
+
+from drover.common.clock import now_ms
+from drover.server.lifecycle import ProcessConflict
+from drover.server.orchestration.context import Context
+from drover.server.orchestration.services.digest import GONE, REQUESTED_HOST_LABEL, Digest, Member, Unit
+from drover.server.orchestration.services.members import member_values
+from drover.server.orchestration.services.planner import NewUnit, Steps
+from drover.server.orchestration.services.spec import LaunchConfig, ServiceSpec
+from drover.server.store import Changes, Record, StoreError
+
+RECONCILE = {"reconcileState": True}
+
+
+async def take(context: Context, spec: ServiceSpec, digest: Digest, steps: Steps) -> None:
+    """Commit the steps. Each kind stands alone, so that a lost race in one does not hold up the others."""
+    await _remove(context, steps)
+    await _start(context, steps)
+    if steps.new_units or steps.new_members:
+        await _create(context, spec, digest, steps)
+
+
+async def _create(context: Context, spec: ServiceSpec, digest: Digest, steps: Steps) -> None:
+    store = context.store
+    count = len(steps.new_units) * len(spec.configs) + len(steps.new_members)
+    for type_name in ("instance", "processInstance", "serviceExposeMap"):
+        await store.ensure_ids(type_name, count + 16)
+    await store.ensure_ids("deploymentUnit", len(steps.new_units) + 1)
+    changes = store.changes()
+    changes.guard(spec.record, removed=None)
+    counter = _Counter(int(spec.record["createIndex"] or 0))
+    for new in steps.new_units:
+        unit = _plan_unit(changes, spec, new)
+        _plan_members(context, changes, spec, unit, spec.configs, {}, counter)
+    by_unit: dict[str, list[LaunchConfig]] = {}
+    for known, config in steps.new_members:
+        by_unit.setdefault(known.uuid, []).append(config)
+    for unit_uuid, configs in by_unit.items():
+        known = digest.units[unit_uuid]
+        if known.record is not None:
+            siblings = {config: member.id for config, member in known.by_config().items()}
+            _plan_members(context, changes, spec, known.record, configs, siblings, counter)
+    changes.update(spec.record, {"createIndex": counter.value})
+    await store.commit(changes)
+
+
+class _Counter:
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def next(self) -> int:
+        self.value += 1
+        return self.value
+
+
+def _plan_unit(changes: Changes, spec: ServiceSpec, new: NewUnit) -> Record:
+    labels = {} if new.requested_host_id is None else {REQUESTED_HOST_LABEL: str(new.requested_host_id)}
+    unit = changes.insert(
+        "deploymentUnit",
+        {
+            "kind": "deploymentUnit",
+            "uuid": str(uuid.uuid4()),
+            "accountId": spec.account_id,
+            "serviceId": spec.id,
+            "serviceIndex": str(new.index),
+            "labels": labels,
+            "state": "active",
+            "created": now_ms(),
+        },
+    )
+    # The database itself refuses a second unit of the same index, whatever goes wrong above it.
+    changes.claim(f"unit:{spec.id}:{new.index}", unit)
+    return unit
+
+
+def _plan_members(
+    context: Context,
+    changes: Changes,
+    spec: ServiceSpec,
+    unit: Record,
+    configs: Iterable[LaunchConfig],
+    siblings: dict[str, int],
+    counter: _Counter,
+) -> None:
+    requested = (unit["labels"] or {}).get(REQUESTED_HOST_LABEL)
+    for config in _in_order(list(configs)):
+        values = member_values(
+            spec,
+            config,
+            index=int(unit["serviceIndex"]),
+            unit_uuid=unit.uuid,
+            create_index=counter.next(),
+            siblings=siblings,
+            requested_host_id=int(requested) if requested else None,
+        )
+        instance = plan_instance(context, changes, values)
+        siblings[config.name] = instance.id
+        changes.insert(
+            "serviceExposeMap",
+            {
+                "kind": "serviceExposeMap",
+                "uuid": str(uuid.uuid4()),
+                "accountId": spec.account_id,
+                "serviceId": spec.id,
+                "instanceId": instance.id,
+                "dnsPrefix": config.name or None,
+                "managed": True,
+                "upgrade": False,
+                "state": "active",
+                "created": now_ms(),
+            },
+        )
+
+
+def _in_order(configs: list[LaunchConfig]) -> list[LaunchConfig]:
+    """Those that others take volumes or network from come first. The API has refused cycles."""
+    ordered: list[LaunchConfig] = []
+    names = {config.name for config in configs}
+    waiting = list(configs)
+    while waiting:
+        placed = {config.name for config in ordered}
+        ready = [c for c in waiting if not (c.depends_on & names) - placed] or waiting[:1]
+        ordered.extend(ready)
+        waiting = [c for c in waiting if c not in ready]
+    return ordered
+
+
+async def _remove(context: Context, steps: Steps) -> None:
+    changes = context.store.changes()
+    for unit in steps.remove_units:
+        plan_unit_removal(context, changes, unit)
+    for member in steps.remove_members:
+        plan_member_removal(context, changes, member)
+    if not changes.empty:
+        await _commit_or_split(context, changes, steps)
+
+
+async def _commit_or_split(context: Context, changes: Changes, steps: Steps) -> None:
+    """One member that moved on meanwhile must not keep the others: fall back to one plan each."""
+    try:
+        await context.store.commit(changes)
+    except StoreError:
+        for unit in steps.remove_units:
+            alone = context.store.changes()
+            plan_unit_removal(context, alone, unit)
+            await _try(context, alone)
+        for member in steps.remove_members:
+            alone = context.store.changes()
+            plan_member_removal(context, alone, member)
+            await _try(context, alone)
+
+
+async def _try(context: Context, changes: Changes) -> None:
+    try:
+        await context.store.commit(changes)
+    except StoreError:
+        return  # it has changed since we looked; the change brings the loop back with a fresh look
+
+
+def plan_unit_removal(context: Context, changes: Changes, unit: Unit) -> None:
+    """Remove a unit's row and all its containers."""
+    if unit.record is not None:
+        changes.update(unit.record, {"state": "removed", "removed": now_ms(), "removeTime": now_ms()})
+        changes.release_all(unit.record)
+    for member in unit.members.values():
+        plan_member_removal(context, changes, member)
+
+
+def plan_member_removal(context: Context, changes: Changes, member: Member) -> None:
+    if member.state in GONE:
+        return
+    if member.expose_id is not None:
+        exposure = Record("serviceExposeMap", member.expose_id, {})
+        changes.update(exposure, {"state": "removed", "removed": now_ms(), "removeTime": now_ms()})
+    plan_stop_and_remove(context, changes, member.record, RECONCILE)
+
+
+async def _start(context: Context, steps: Steps) -> None:
+    if not steps.start:
+        return
+    changes = context.store.changes()
+    for member in steps.start:
+        try:
+            context.engine.schedule(changes, "instance.start", member.record)
+        except ProcessConflict:
+            continue  # already on its way
+    try:
+        await context.store.commit(changes)
+    except StoreError:
+        for member in steps.start:
+            alone = context.store.changes()
+            if context.engine.can_schedule("instance.start", member.record):
+                context.engine.schedule(alone, "instance.start", member.record)
+                await _try(context, alone)
