@@ -4,9 +4,10 @@ What the API would refuse later (names, references between launch configs) is re
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from drover.compose import lb_labels
 from drover.compose.errors import Problems
 from drover.compose.merge import Draft
 
@@ -41,6 +42,7 @@ class Checker:
             self._network(draft)
             self._volumes_from(draft)
             self._depends_on(draft)
+            self._legacy_balancer(draft)
 
     def _group_sidekicks(self) -> None:
         claims: dict[str, list[str]] = {}
@@ -159,6 +161,25 @@ class Checker:
                     draft.mark_of("depends_on"),
                     f"Service '{draft.name}' depends on '{target}' which is undefined; that is ignored",
                 )
+
+    def _legacy_balancer(self, draft: Draft) -> None:
+        if draft.value("image") != LEGACY_LB_IMAGE:
+            return
+        for key in ("ports", "expose"):
+            for entry in draft.value(key) or ():
+                self._try(lb_labels.parse_listener, entry, draft, key, f"Service '{draft.name}': ")
+        for label, text in (draft.value("labels") or {}).items():
+            what = f"Service '{draft.name}' label '{label}': "
+            if label.startswith(lb_labels.TARGET_LABEL):
+                self._try(lb_labels.parse_targets, text, draft, "labels", what)
+            elif label in (lb_labels.SSL_PORTS_LABEL, lb_labels.PROXY_PROTOCOL_LABEL):
+                self._try(lb_labels.parse_ports, text, draft, "labels", what)
+
+    def _try(self, parse: Callable[[str], object], text: str, draft: Draft, key: str, what: str) -> None:
+        try:
+            parse(text)
+        except ValueError as error:
+            self.problems.error(draft.mark_of(key), f"{what}{error}")
 
     def _siblings(self, one: str, other: str) -> bool:
         if one == other or other not in self.services:
