@@ -11,6 +11,7 @@ from drover.server.orchestration.services.spec import LaunchConfig, ServiceSpec
 
 # One plan never creates more containers than this: others get their turn, and memory stays bounded.
 LARGEST_STEP = 500
+_AT_REST = STOPPED | GONE | BROKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,9 @@ def _complete(spec: ServiceSpec, unit: Unit, steps: Steps) -> None:
     if dependants:
         steps.remove_members.extend(dependants)
         steps.waiting = True
+        return
+    if not spec.start_first and any(m.upgrade and m.state not in _AT_REST for m in unit.members.values()):
+        steps.waiting = True  # stop-first: the old version makes room before the new one comes
         return
     leaving = any(
         m.state in GONE or m.state == "stopping" for m in unit.members.values() if m.config in _names(missing)

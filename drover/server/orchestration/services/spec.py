@@ -77,6 +77,7 @@ class ServiceSpec:
     policy: ScalePolicy | None
     health_strategy: str
     health_quorum: int
+    start_first: bool
 
     @property
     def id(self) -> int:
@@ -116,6 +117,7 @@ def parse_service(record: Record, stack: Record) -> ServiceSpec:
     configs = _configs(record) if record.kind in DEPLOYS else ()
     health = (configs[0].fields.get("healthCheck") or {}) if configs else {}
     quorum = (health.get("recreateOnQuorumStrategyConfig") or {}).get("quorum")
+    strategy = (record["upgrade"] or {}).get("inServiceStrategy") or {}
     policy = _policy(record["scalePolicy"])
     scale = record["scale"]
     wanted = 1 if scale is None else int(scale)
@@ -130,6 +132,7 @@ def parse_service(record: Record, stack: Record) -> ServiceSpec:
         policy=policy,
         health_strategy=str(health.get("strategy") or "recreate"),
         health_quorum=int(quorum or 1),
+        start_first=bool(strategy.get("startFirst")),
     )
 
 

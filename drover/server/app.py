@@ -1,0 +1,103 @@
+"""Puts the server together: the only place that knows every part.
+
+The order of starting is the order of need (database, settings, seeds, engine, orchestration, API), and stopping goes
+backwards: first no new requests, then the running processes get a moment to end, last the store writes what waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import structlog
+import uvicorn
+
+from drover.server.assembly import Assembly
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The server's configuration; each field is a flag of ``drover server`` and a variable ``DROVER_*``."""
+
+    listen: str = "0.0.0.0:8080"  # noqa: S104 - a control plane is there to be reached; --listen narrows it
+    data_dir: Path = field(default_factory=lambda: Path("/var/lib/drover"))
+    db: str = ""
+    auth: Literal["local", "none"] = "local"
+    log_format: Literal["text", "json"] = "text"
+    trusted_proxies: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.listen.rpartition(":")
+        if not port.isdigit():
+            raise ValueError(f"--listen: {self.listen!r} is not HOST:PORT, such as 0.0.0.0:8080 or [::]:8080")
+        return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its signal handling: the signals stop the whole server, in our order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: ServerSettings) -> AsyncIterator[str]:
+    """A running server within this process; yields its URL. Port 0 picks a free one."""
+    async with Assembly.open(settings.data_dir, settings.db, settings.auth, settings.trusted_proxies) as assembly:
+        host, port = settings.address
+        config = uvicorn.Config(
+            assembly.api,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=2,
+            ws_ping_interval=20.0,
+            ws_per_message_deflate=False,
+        )
+        server = _HttpServer(config)
+        task = asyncio.create_task(server.serve(), name="http")
+        try:
+            while not server.started:
+                if task.done():
+                    await task
+                    raise RuntimeError(f"cannot listen on {settings.listen}: is the port in use?")
+                await asyncio.sleep(0.005)
+            bound = server.servers[0].sockets[0].getsockname()[1]
+            yield f"http://{_reachable(host)}:{bound}"
+        finally:
+            assembly.close_streams()
+            server.should_exit = True
+            await task
+
+
+async def run_server(settings: ServerSettings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    async with serving(settings) as url:
+        log.info("server.ready", url=url, auth=settings.auth)
+        sys.stdout.flush()
+        await stop.wait()
+        log.info("server.stopping")
+
+
+def _reachable(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,34 @@
+"""Services and stacks: what shall run, the loop that makes it so, and how well it stands.
+
+``spec`` reads a service, ``digest`` knows what exists of it, ``planner`` compares the two, ``steps`` commits the
+difference, ``reconciler`` does so whenever something changed; ``handlers``, ``upgrade`` and ``stacks`` are the
+processes that a user starts; ``health`` adds up how everything stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drover.server.lifecycle import Handlers
+from drover.server.orchestration.context import Context
+from drover.server.orchestration.services.handlers import ServiceHandlers
+from drover.server.orchestration.services.health_keeper import HealthKeeper
+from drover.server.orchestration.services.reconciler import Reconciler
+from drover.server.orchestration.services.stacks import Deployer, StackHandlers
+from drover.server.orchestration.services.upgrade import UpgradeHandlers
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The running parts of this room: await ``run`` of each in a task of its own."""
+
+    reconciler: Reconciler
+    health: HealthKeeper
+
+
+def build(context: Context, handlers: Handlers, deployer: Deployer) -> Services:
+    reconciler = Reconciler(context)
+    ServiceHandlers(context, reconciler).register(handlers)
+    UpgradeHandlers(context, reconciler).register(handlers)
+    StackHandlers(context, deployer).register(handlers)
+    return Services(reconciler, HealthKeeper(context, reconciler))
