@@ -132,8 +132,8 @@ class ContainerEventReporter:
             reported_host_uuid=self._host_uuid,
         )
         if LABEL_UUID in change.labels:
-            # The server knows this container by its label; the inspect would be thrown away.
-            event.data = {"fields": {"labels": dict(change.labels)}}
+            # Created for the server, which needs no more than the label that says for which instance.
+            event.docker_inspect = _labels_only(change)
         else:
             event.docker_inspect = await self._inspect(change.id)
         await self._post(event)
@@ -145,3 +145,9 @@ class ContainerEventReporter:
             if error.status != 404:
                 log.warning("container.inspect.failed", container=container, error=error.message)
             return _EMPTY_INSPECT
+
+
+def _labels_only(change: ContainerChange) -> msgspec.Raw:
+    """An inspect with just what identifies the container: known from the event, without a call."""
+    inspect = {"Id": change.id, "Config": {"Image": change.image, "Labels": dict(change.labels)}}
+    return msgspec.Raw(msgspec.json.encode(inspect))

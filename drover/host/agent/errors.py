@@ -13,7 +13,3 @@ class RegistrationError(DroverError):
 
 class IdentityError(DroverError):
     """The identity on disk belongs to another machine, or another agent already serves this engine."""
-
-
-class CredentialsRejected(DroverError):
-    """The server no longer knows the agent's keys: the host was removed there, or it must register again."""

@@ -54,6 +54,10 @@ class ContainerIndex:
     def get(self, container: str) -> ContainerEntry | None:
         return self._entries.get(container)
 
+    def resolve(self, name: str) -> str:
+        """Docker id for an instance's uuid; what is not one is taken for a Docker id."""
+        return self._by_uuid.get(name, name)
+
     def find(self, instance: Instance) -> ContainerEntry | None:
         """The instance's container: by its label, else by a name equal to the uuid, else by its Docker id."""
         uuid = instance.uuid or ""
