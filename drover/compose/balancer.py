@@ -8,12 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
-
 from drover.compose import lb_labels
 from drover.compose.lb_labels import Listener
 from drover.compose.model import LbConfig, Service
-from drover.compose.references import Body, CertificateRef, ServiceRef, SettingRef, service_ref
+from drover.compose.references import Body, CertificateRef, ServiceRef, SettingRef, service_ref, to_wire
 
 IMAGE_SETTING = "lb.instance.image"
 SELECTOR_LINK_LABEL = "io.rancher.service.selector.link"
@@ -39,7 +37,7 @@ def lb_config(config: LbConfig, *, stack: str) -> Body:
     if config.port_rules:
         rules = []
         for rule in config.port_rules:
-            fields = msgspec.to_builtins(rule)
+            fields = to_wire(rule)
             fields.pop("service", None)
             if rule.service:
                 fields["serviceId"] = service_ref(rule.service, stack=stack)
@@ -49,7 +47,7 @@ def lb_config(config: LbConfig, *, stack: str) -> Body:
     if config.config:
         body["config"] = config.config
     if config.stickiness_policy is not None:
-        body["stickinessPolicy"] = msgspec.to_builtins(config.stickiness_policy)
+        body["stickinessPolicy"] = to_wire(config.stickiness_policy)
     return body
 
 
@@ -75,7 +73,7 @@ def legacy_lb_config(service: Service, *, stack: str) -> Body:
         body["config"] = text
     legacy = service.load_balancer_config
     if legacy is not None and legacy.lb_cookie_stickiness_policy is not None:
-        body["stickinessPolicy"] = msgspec.to_builtins(legacy.lb_cookie_stickiness_policy)
+        body["stickinessPolicy"] = to_wire(legacy.lb_cookie_stickiness_policy)
     return body
 
 

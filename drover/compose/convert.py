@@ -16,7 +16,7 @@ from drover.compose.hash import HASH_KEY, is_unset, with_hashes
 from drover.compose.launch_config import BuiltImage, image_uuid, launch_config, local_build_context
 from drover.compose.model import ComposeProject, Service, UpgradeStrategy, VolumeTemplate
 from drover.compose.order import dependencies
-from drover.compose.references import Body, ServiceRef, SettingRef, service_ref
+from drover.compose.references import Body, ServiceRef, SettingRef, service_ref, to_wire
 
 WAIT_LABEL = "io.rancher.service.wait_for_healthcheck"
 
@@ -154,7 +154,7 @@ def _service_body(service: Service, kind: Kind, stack: str) -> Body:
     if service.metadata:
         body["metadata"] = {key: value for key, value in service.metadata.items() if key != HASH_KEY}
     if service.scale_policy is not None:
-        body["scalePolicy"] = msgspec.to_builtins(service.scale_policy)
+        body["scalePolicy"] = to_wire(service.scale_policy)
     if service.retain_ip:
         body["retainIp"] = True
     body.update(_selectors(service))
@@ -178,7 +178,7 @@ def _typed_fields(service: Service, kind: Kind, stack: str) -> Body:
         fields: dict[str, Any] = {
             "externalIpAddresses": list(service.external_ips or ()),
             "hostname": service.hostname,
-            "healthCheck": msgspec.to_builtins(service.health_check) if service.health_check else None,
+            "healthCheck": to_wire(service.health_check) if service.health_check else None,
         }
         return {name: value for name, value in fields.items() if value}
     if kind is Kind.BALANCER:
@@ -190,9 +190,9 @@ def _typed_fields(service: Service, kind: Kind, stack: str) -> Body:
     if service.lb_config is not None and service.lb_config.port_rules:
         body["lbConfig"] = balancer.target_rules(service.lb_config)
     if kind is Kind.NETWORK_DRIVER:
-        body["networkDriver"] = msgspec.to_builtins(service.network_driver)
+        body["networkDriver"] = to_wire(service.network_driver)
     if kind is Kind.STORAGE_DRIVER:
-        body["storageDriver"] = msgspec.to_builtins(service.storage_driver)
+        body["storageDriver"] = to_wire(service.storage_driver)
     return body
 
 

@@ -15,7 +15,7 @@ from drover.compose.errors import ComposeError, Problem
 from drover.compose.hash import is_unset
 from drover.compose.keys import KEYS
 from drover.compose.model import Service
-from drover.compose.references import Body, SecretRef
+from drover.compose.references import Body, SecretRef, to_wire
 from drover.compose.urls import is_remote_context
 
 _HAS_PREFIX = re.compile(r"(?:sim|docker):")
@@ -40,7 +40,7 @@ def launch_config(service: Service, *, stack: str, builds: Mapping[str, BuiltIma
         if key.api:
             value = getattr(service, key.name)
             if not is_unset(value):
-                body[key.api] = msgspec.to_builtins(value)
+                body[key.api] = to_wire(value)
     body.update(_image(service, stack, builds))
     body.update(_network(service))
     body.update(_limits(service))
@@ -51,7 +51,7 @@ def launch_config(service: Service, *, stack: str, builds: Mapping[str, BuiltIma
         config = dict(service.logging.options or {})
         body["logConfig"] = {"driver": service.logging.driver or "", "config": config}
     if service.restart is not None:
-        body["restartPolicy"] = msgspec.to_builtins(service.restart)
+        body["restartPolicy"] = to_wire(service.restart)
     if service.secrets:
         body["secrets"] = [_secret(mount) for mount in service.secrets]
     if service.type:
@@ -105,7 +105,7 @@ def _limits(service: Service) -> Body:
         period = service.cpu_period or _CPU_PERIOD
         body.update(cpuPeriod=period, cpuQuota=int(service.cpus * period))
     if service.ulimits:
-        body["ulimits"] = [msgspec.to_builtins(limit) for limit in service.ulimits.values()]
+        body["ulimits"] = [to_wire(limit) for limit in service.ulimits.values()]
     devices: dict[str, dict[str, int]] = {}
     for field, rates in (
         ("weight", service.blkio_weight_device),

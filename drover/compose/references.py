@@ -86,3 +86,16 @@ def resolve(value: Any, lookup: Callable[[Reference], Any]) -> Any:
     if isinstance(value, list | tuple):
         return [resolve(inner, lookup) for inner in value]
     return value
+
+
+def to_wire(value: Any) -> Any:
+    """A typed value as JSON-like values: structs as maps, tuples as lists."""
+    return _as_lists(msgspec.to_builtins(value))
+
+
+def _as_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_lists(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_lists(inner) for inner in value]
+    return value

@@ -55,16 +55,19 @@ def either(expected: Iterable[str]) -> str:
 
 
 def string(node: Node, field: Field) -> str:
-    """Text. Numbers count as their spelling (`user: 1000`, `cpuset: 0`)."""
-    if isinstance(node, Scalar) and node.value is not None and not isinstance(node.value, bool):
-        return node.value if isinstance(node.value, str) else node.text
+    """Text. Numbers, and the letters that YAML takes for booleans, count as their spelling (`user: 1000`, `name: n`)."""
+    if isinstance(node, Scalar) and node.value is not None:
+        if isinstance(node.value, str):
+            return node.value
+        if not isinstance(node.value, bool) or node.text in _LETTER_FLAGS:
+            return node.text
     raise field.wrong_type(node, STRING)
 
 
 def any_text(node: Node, field: Field) -> str:
     """Text of any scalar."""
     if isinstance(node, Scalar) and node.value is not None:
-        return scalar_text(node.value)
+        return _flag_text(node)
     raise field.wrong_type(node, STRING)
 
 
