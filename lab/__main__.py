@@ -4,15 +4,14 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Coroutine
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from lab import record
 from lab.engine import host_environment, on_host
 from lab.errors import LabError
-from lab.lab import Lab
+from lab.lab import Lab, remove_orphans
 from lab.layout import LabLayout
 
 app = typer.Typer(
@@ -38,7 +37,7 @@ def up(
         raise LabError(f"lab {name!r} is up already; take it down with `python -m lab down --name {name}`")
     began = time.monotonic()
     lab = Lab(hosts=hosts, server=server, agents=agents, name=name)
-    _wait_for(lab.up())
+    asyncio.run(lab.up())
     print(f"lab {name!r} is up after {time.monotonic() - began:.1f} s")
     _show(lab)
 
@@ -46,7 +45,14 @@ def up(
 @app.command()
 def down(name: Name = "lab") -> None:
     """Remove a lab and everything it left, also after a crash."""
-    _wait_for(Lab(hosts=0, name=name).down())
+    asyncio.run(Lab(hosts=0, name=name).down())
+
+
+@app.command()
+def prune() -> None:
+    """Remove the labs of test runs that were killed."""
+    for name in asyncio.run(remove_orphans()):
+        print(f"removed lab {name!r}")
 
 
 @app.command()
@@ -80,10 +86,6 @@ def _show(lab: Lab) -> record.LabRecord:
     for process in known.processes:
         print(f"  {process.role:20} pid {process.pid:<8} {'running' if process.alive() else 'gone'}")
     return known
-
-
-def _wait_for(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(work)
 
 
 def main() -> None:

@@ -6,13 +6,15 @@ would otherwise live in the machine's namespace instead of the host's.
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import aiohttp
+import msgspec
 
-from lab.command import in_namespace
+from lab.command import in_namespace, run
 from lab.errors import LabError
 from lab.layout import HostLayout
 from lab.processes import ProcessRecord, spawn
@@ -57,14 +59,30 @@ async def start_engine(
     containerd = _daemon(host, "containerd", ("containerd", "--config", str(config)), tag, environment)
     remember(containerd)
     await _wait(host, containerd, lambda: _socket_accepts(host.containerd_socket), timeout)
-    dockerd = _daemon(host, "dockerd", _dockerd(host, registry), tag, environment)
+    await _configure_dockerd(host, registry)
+    dockerd = _daemon(host, "dockerd", _dockerd(host), tag, environment)
     remember(dockerd)
     await _wait(host, dockerd, lambda: _engine_answers(host.docker_socket), timeout)
 
 
-def _dockerd(host: HostLayout, registry: str) -> tuple[str, ...]:
+async def _configure_dockerd(host: HostLayout, registry: str) -> None:
+    """Write the host's own daemon.json; without one dockerd would read the machine's."""
+    config: dict[str, object] = {"insecure-registries": [registry]}
+    version = re.search(r"version (\d+)", await run("dockerd", "--version"))
+    if version and int(version[1]) < 23:
+        # Up to this version an engine's id is a key in /etc/docker: all hosts of the lab would be the same one.
+        config["deprecated-key-path"] = str(host.data / "docker-key.json")
+    _dockerd_config(host).write_bytes(msgspec.json.encode(config))
+
+
+def _dockerd_config(host: HostLayout) -> Path:
+    return host.run / "docker.json"
+
+
+def _dockerd(host: HostLayout) -> tuple[str, ...]:
     return (
         "dockerd",
+        f"--config-file={_dockerd_config(host)}",
         f"--containerd={host.containerd_socket}",
         f"--host=unix://{host.docker_socket}",
         f"--data-root={host.data / 'docker'}",
@@ -72,7 +90,6 @@ def _dockerd(host: HostLayout, registry: str) -> tuple[str, ...]:
         f"--pidfile={host.run / 'docker.pid'}",
         f"--cgroup-parent=/{host.cgroup}",
         "--exec-opt=native.cgroupdriver=cgroupfs",
-        f"--insecure-registry={registry}",
         "--log-level=warn",
     )
 

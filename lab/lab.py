@@ -54,6 +54,7 @@ class Lab:
         self._with_server = server
         self._with_agents = agents
         self._server_options = tuple(server_options)
+        self._owned = False
         self._record: record.LabRecord | None = None
 
     @classmethod
@@ -94,6 +95,7 @@ class Lab:
         return image_reference(self.registry, name)
 
     async def __aenter__(self) -> Self:
+        self._owned = True
         await self.up()
         return self
 
@@ -136,6 +138,8 @@ class Lab:
 
     async def _start(self) -> None:
         self.layout.run.mkdir(parents=True)
+        if self._owned:
+            record.write_owner(self.layout.owner)
         self.layout.cache.mkdir(parents=True, exist_ok=True)
         subnet = await network.build_switch(self.layout)
         self._take(
@@ -195,6 +199,18 @@ class Lab:
 
     def _save(self) -> None:
         record.write(self._known, self.layout.record)
+
+
+async def remove_orphans() -> list[str]:
+    """Remove the labs whose owner, the process that used them as a context manager, is gone; return their names."""
+    removed = []
+    for directory in sorted(LabLayout.of("any").run.parent.glob("*/")):
+        layout = LabLayout.of(directory.name)
+        owner = record.read_owner(layout.owner)
+        if owner and not owner.alive():
+            await remove_lab(layout)
+            removed.append(layout.name)
+    return removed
 
 
 async def build_images(cache: Path) -> list[BuiltImage]:

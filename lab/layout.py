@@ -78,6 +78,10 @@ class LabLayout:
         return self.run / "lab.json"
 
     @property
+    def owner(self) -> Path:
+        return self.run / "owner.json"
+
+    @property
     def switch_namespace(self) -> str:
         return f"drover-{self.name}-switch"
 

@@ -5,11 +5,12 @@ works without it (see `lab.teardown`).
 """
 
 import contextlib
+import os
 from pathlib import Path
 
 import msgspec
 
-from lab.processes import ProcessRecord
+from lab.processes import ProcessRecord, start_time
 
 
 class HostRecord(msgspec.Struct, frozen=True):
@@ -49,4 +50,16 @@ def write(record: LabRecord, path: Path) -> None:
 def read(path: Path) -> LabRecord | None:
     with contextlib.suppress(FileNotFoundError):
         return msgspec.json.decode(path.read_bytes(), type=LabRecord)
+    return None
+
+
+def write_owner(path: Path) -> None:
+    """Note that the lab is of no use once the calling process is gone."""
+    owner = ProcessRecord(role="owner", pid=os.getpid(), started=start_time(os.getpid()) or 0)
+    path.write_bytes(msgspec.json.encode(owner))
+
+
+def read_owner(path: Path) -> ProcessRecord | None:
+    with contextlib.suppress(FileNotFoundError):
+        return msgspec.json.decode(path.read_bytes(), type=ProcessRecord)
     return None

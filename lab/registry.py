@@ -4,6 +4,7 @@ Blobs live in the lab cache, which survives `down`: an image is built and pushed
 """
 
 import asyncio
+import io
 import json
 import os
 import time
@@ -75,7 +76,7 @@ async def _push_blob(session: aiohttp.ClientSession, base: str, digest: str, con
     separator = "&" if "?" in location else "?"
     url = f"{location}{separator}digest={digest}"
     headers = {"Content-Type": "application/octet-stream"}
-    async with session.put(url, data=content, headers=headers) as response:
+    async with session.put(url, data=io.BytesIO(content), headers=headers) as response:
         await _expect(response, 201)
 
 

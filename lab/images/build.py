@@ -120,9 +120,9 @@ def _is_dynamic(source: Path, program: str) -> bool:
 
 
 async def _copy_busybox(source: Path, tree: Path) -> None:
-    # The package puts it into /bin, which is /usr/bin here.
-    _copy_file(_BUSYBOX, source, tree)
-    for applet in (await run(str(_inside(source, _BUSYBOX)), "--list")).split():
+    # The dynamic build, not busybox-static: name resolution works only with the shared C library.
+    await _copy_program(_BUSYBOX, source, tree)
+    for applet in (await run("chroot", str(source), _BUSYBOX, "--list")).split():
         link = tree / "usr/bin" / applet
         if not link.exists():
             link.symlink_to("busybox")

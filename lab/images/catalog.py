@@ -25,7 +25,7 @@ class ImageSpec:
     user: str = ""
 
 
-PACKAGES = ("busybox-static", "tini", "nginx-light", "redis-server", "redis-tools", "apache2-utils", "wrk")
+PACKAGES = ("busybox", "tini", "nginx-light", "redis-server", "redis-tools", "apache2-utils", "wrk")
 """The Debian packages that all images are cut from."""
 
 _TINI = "/usr/bin/tini-static"
