@@ -19,3 +19,16 @@ hash_of() { cat "$@" | sha256sum | cut -c1-16; }
 
 # Name of the image that everything in production runs from.
 DROVER_IMAGE=${DROVER_IMAGE:-drover:latest}
+
+# The first mirror of the main archive that the machine's apt uses for the suite $1.
+debian_mirror() {
+    [ -z "${DEBIAN_MIRROR:-}" ] || { echo "$DEBIAN_MIRROR"; return; }
+    apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
+        awk -v suite="$1" '$2 == suite && $3 == "main" && !seen++ { print $1 }'
+}
+
+# debootstrap does not read apt's configuration; wget, which it calls, takes a proxy from the environment.
+if command -v apt-config >/dev/null && [ -z "${http_proxy:-}" ]; then
+    http_proxy=$(apt-config dump --format '%v%n' Acquire::http::Proxy | head -n 1)
+    [ -n "$http_proxy" ] && export http_proxy || unset http_proxy
+fi
