@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
-from drover.server.resources._load import load_processes, load_resources
 from drover.server.resources.catalog import Catalog
+from drover.server.resources.links import linked
 from drover.server.resources.model import Access, Action, Field, Link, Process, Resource
+from drover.server.resources.processes import AUTO_ACTIVATED, PROCESSES
 from drover.server.resources.schema import RoleSchemas, Schema, SchemaField
+from drover.server.resources.types import TYPES, legacy
+from drover.server.resources.types.version1 import ABSENT, CHANGES, RESTORABLE
+from drover.server.resources.version1 import derived
 
 __all__ = [
     "Access",
@@ -32,8 +36,12 @@ def catalog(version: str = "v2-beta") -> Catalog:
     """Every declared type and process. The server works with ``v2-beta``; ``v1`` is a view derived from it."""
     if version not in VERSIONS:
         raise ValueError(f"no API version {version!r}; there are {', '.join(VERSIONS)}")
-    processes, auto_activated = load_processes()
-    return Catalog(load_resources(version), processes, auto_activated)
+    types = TYPES if version == "v2-beta" else _types_of_v1()
+    return Catalog(linked(types), PROCESSES.values(), AUTO_ACTIVATED)
+
+
+def _types_of_v1() -> list[Resource]:
+    return derived((*TYPES, *legacy.TYPES), CHANGES, ABSENT, RESTORABLE)
 
 
 @cache

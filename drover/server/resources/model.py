@@ -20,9 +20,14 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 LinkKind = Literal["reference", "child", "map"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Field:
-    """One attribute of a resource, as the widest role sees it.
+    """One attribute of a resource.
+
+    ``access`` says in letters what people who use the type may do with the field: ``r`` read, ``c`` set on create,
+    ``u`` update, ``o`` see its value in the response to the create only; empty: the field is hidden. ``also`` names
+    the roles that may do more or less. Readers are never left more than ``r`` and ``o``, and the superadmin may do
+    everything.
 
     ``type`` follows the API's grammar: ``string``, ``password``, ``int``, ``float``, ``date`` (epoch
     milliseconds inside the server), ``blob``, ``boolean``, ``enum``, ``json``, ``reference[T]``, ``array[X]``,
@@ -30,6 +35,8 @@ class Field:
     """
 
     type: str
+    access: str = ""
+    also: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # role -> letters
     column: bool = False  # an own database column; filterable. Everything else lives in the row's JSON
     filters: tuple[str, ...] = ()
     nullable: bool = False
@@ -73,25 +80,24 @@ class Action:
     input: str | None = None
     output: str | None = None
     states: tuple[str, ...] = ()  # offered in these states only; empty: in any
-    only_states: tuple[str, ...] = ()
+    only_states: tuple[str, ...] = ()  # a handler's own condition, beside or instead of a process
     capability: str | None = None
+    offered: bool = True  # False: schemas list it, but no resource ever offers it
+    roles: tuple[str, ...] = ()  # empty: every role that may act on the type
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a group of roles may do with a type.
+    """What one role may do with a type. A role without an access does not know that the type exists.
 
-    ``grants`` maps permission letters to field names: ``r`` readable, ``c`` settable on create, ``u``
-    updatable, ``o`` returned only in the response to the create. ``"*"`` stands for every field (or action, or
-    link).
+    ``grants``, when given, replaces what the fields say about the role: letters -> the only fields it sees.
+    ``overrides`` are attributes of fields that differ for the role.
     """
 
-    roles: tuple[str, ...]
     collection_methods: tuple[str, ...] = ()
     resource_methods: tuple[str, ...] = ()
-    actions: tuple[str, ...] | Literal["*"] = ()
-    grants: Mapping[str, tuple[str, ...] | Literal["*"]] = field(default_factory=lambda: EMPTY)
-    links: tuple[str, ...] | Literal["*"] = ()
+    actions: tuple[str, ...] | Literal["*"] = "*"
+    grants: Mapping[str, tuple[str, ...]] | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
 
 
@@ -105,7 +111,7 @@ class Resource:
     fields: Mapping[str, Field]
     links: Mapping[str, Link] = field(default_factory=lambda: EMPTY)
     actions: Mapping[str, Action] = field(default_factory=lambda: EMPTY)
-    access: tuple[Access, ...] = ()
+    access: Mapping[str, Access] = field(default_factory=lambda: EMPTY)
     parent: str | None = None
     stored: bool = False
 

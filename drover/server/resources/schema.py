@@ -14,6 +14,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Literal
 
+from drover.server.resources.access import READERS, SILENT
 from drover.server.resources.catalog import Catalog
 from drover.server.resources.model import EMPTY, Access, Action, Field, Link, Resource
 
@@ -24,7 +25,7 @@ V1_TYPES = MappingProxyType({"environment": "stack"})
 V1_FIELDS = MappingProxyType({"environmentId": "stackId"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SchemaField(Field):
     """A declared field together with what one role may do with it."""
 
@@ -62,12 +63,11 @@ class RoleSchemas:
         self.version = version
         self.role = role
         self._catalog = catalog
-        self._access: dict[str, Access] = {}
-        for name in sorted(catalog.resources):
-            for access in catalog.resources[name].access:
-                if role in access.roles:
-                    self._access[name] = access
-                    break
+        self._access = {
+            name: catalog.resources[name].access[role]
+            for name in sorted(catalog.resources)
+            if role in catalog.resources[name].access
+        }
         self._resolved: dict[str, Schema] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -92,7 +92,7 @@ class RoleSchemas:
         return self._resolved[name]
 
     def _resolve(self, resource: Resource, access: Access) -> Schema:
-        fields = _fields(resource, access, V1_FIELDS if self.version == "v1" else EMPTY)
+        fields = _fields(resource, self.role, access, V1_FIELDS if self.version == "v1" else EMPTY)
         return Schema(
             id=resource.name,
             plural=resource.plural,
@@ -104,9 +104,9 @@ class RoleSchemas:
             collection_methods=access.collection_methods,
             resource_methods=access.resource_methods,
             fields=MappingProxyType(fields),
-            actions=_chosen(resource.actions, access.actions),
+            actions=self._actions(resource, access),
             filters=MappingProxyType({name: item.filters for name, item in fields.items() if item.filters}),
-            links=self._links(resource, access),
+            links=self._links(resource, fields),
         )
 
     def _visible_base(self, resource: Resource) -> str:
@@ -121,31 +121,55 @@ class RoleSchemas:
         base = self._catalog.stored_base(resource.name)
         return V1_TYPES.get(base, base) if self.version == "v1" else base
 
-    def _links(self, resource: Resource, access: Access) -> Mapping[str, Link]:
-        links = {name: link for name, link in resource.links.items() if link.type in self._access}
-        if access.links == ALL:
-            return MappingProxyType(links)
-        granted = set(access.links)
-        return MappingProxyType({name: link for name, link in links.items() if name.lower() in granted})
+    def _links(self, resource: Resource, fields: Mapping[str, SchemaField]) -> Mapping[str, Link]:
+        """Links to types that the role sees, through fields that it may read."""
+        return MappingProxyType(
+            {
+                name: link
+                for name, link in resource.links.items()
+                if link.type in self._access and (link.kind != "reference" or _is_readable(fields, link.field))
+            }
+        )
+
+    def _actions(self, resource: Resource, access: Access) -> Mapping[str, Action]:
+        granted = () if self.role in SILENT else access.actions
+        return MappingProxyType(
+            {
+                name: action
+                for name, action in resource.actions.items()
+                if (self.role in action.roles if action.roles else granted == ALL or name in granted)
+            }
+        )
 
 
-def _chosen(declared: Mapping[str, Action], granted: tuple[str, ...] | Literal["*"]) -> Mapping[str, Action]:
-    if granted == ALL:
-        return declared
-    return MappingProxyType({name: declared[name] for name in granted})
+def _is_readable(fields: Mapping[str, SchemaField], name: str | None) -> bool:
+    field = fields.get(name or "")
+    return field is not None and field.readable
 
 
-def _fields(resource: Resource, access: Access, stored_names: Mapping[str, str]) -> dict[str, SchemaField]:
-    found: dict[str, SchemaField] = {}
-    for letters, names in access.grants.items():
-        for name in resource.fields if names == ALL else names:
-            field = resource.fields[name]
-            if field.internal:
-                continue
-            override = access.overrides.get(name, EMPTY)
-            stored_as = stored_names.get(name, name)
-            found[name] = _schema_field(field, name, stored_as, letters, tuple(sorted(override.items())))
-    return {name: found[name] for name in sorted(found)}
+def _fields(resource: Resource, role: str, access: Access, stored_names: Mapping[str, str]) -> dict[str, SchemaField]:
+    if access.grants is None:
+        granted = {name: _letters(field, role) for name, field in resource.fields.items()}
+    else:
+        granted = {name: letters for letters, names in access.grants.items() for name in names}
+    return {
+        name: _schema_field(
+            resource.fields[name],
+            name,
+            stored_names.get(name, name),
+            granted[name],
+            tuple(access.overrides.get(name, EMPTY).items()),
+        )
+        for name in sorted(granted)
+        if granted[name] and not resource.fields[name].internal
+    }
+
+
+def _letters(field: Field, role: str) -> str:
+    letters = field.also.get(role)
+    if letters is None:
+        letters = "rcu" if role == "superadmin" else field.access
+    return "".join(letter for letter in letters if letter in "ro") if role in READERS else letters
 
 
 _ATTRIBUTES = tuple(attribute.name for attribute in dataclass_fields(Field))
