@@ -55,7 +55,7 @@ def either(expected: Iterable[str]) -> str:
 
 
 def string(node: Node, field: Field) -> str:
-    """Text. Numbers, and the letters that YAML takes for booleans, count as their spelling (`user: 1000`, `name: n`)."""
+    """Text. Numbers, and letters that YAML reads as booleans, count as spelt (`user: 1000`, `name: n`)."""
     if isinstance(node, Scalar) and node.value is not None:
         if isinstance(node.value, str):
             return node.value

@@ -106,7 +106,8 @@ SAMPLES: dict[str, tuple[str, str, Any, str]] = {
     "milli_cpu_reservation": ("'250'", "LC.milliCpuReservation", 250, ""),
     "net": ("host", "LC.networkMode", "host", ""),
     "network_driver": (
-        "{name: n, default_network: {name: d, subnets: [{network_address: 10.0.0.0/8}]}, cni_config: {f: {mtu_x: '9'}}}",
+        "{name: n, default_network: {name: d, subnets: [{network_address: 10.0.0.0/8}]}, "
+        "cni_config: {f: {mtu_x: '9'}}}",
         "networkDriver",
         {
             "name": "n",
