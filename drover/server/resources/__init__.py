@@ -10,8 +10,8 @@ from drover.server.resources.model import Access, Action, Field, Link, Process, 
 from drover.server.resources.processes import AUTO_ACTIVATED, PROCESSES
 from drover.server.resources.schema import RoleSchemas, Schema, SchemaField
 from drover.server.resources.types import TYPES, legacy
-from drover.server.resources.types.version1 import ABSENT, CHANGES, RESTORABLE
-from drover.server.resources.version1 import derived
+from drover.server.resources.types.version1 import ABSENT, CHANGES, LINKS, RESTORABLE
+from drover.server.resources.version1 import derived, with_stored_names
 
 __all__ = [
     "Access",
@@ -36,12 +36,13 @@ def catalog(version: str = "v2-beta") -> Catalog:
     """Every declared type and process. The server works with ``v2-beta``; ``v1`` is a view derived from it."""
     if version not in VERSIONS:
         raise ValueError(f"no API version {version!r}; there are {', '.join(VERSIONS)}")
-    types = TYPES if version == "v2-beta" else _types_of_v1()
-    return Catalog(linked(types), PROCESSES.values(), AUTO_ACTIVATED)
+    types = linked(TYPES) if version == "v2-beta" else _types_of_v1()
+    return Catalog(types, PROCESSES.values(), AUTO_ACTIVATED)
 
 
 def _types_of_v1() -> list[Resource]:
-    return derived((*TYPES, *legacy.TYPES), CHANGES, ABSENT, RESTORABLE)
+    types = derived((*TYPES, *legacy.TYPES), CHANGES, ABSENT, RESTORABLE)
+    return [with_stored_names(item) for item in linked(types, LINKS)]
 
 
 @cache

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from drover.server.resources.declare import EQUAL
-from drover.server.resources.model import Field, Link, Resource
+from drover.server.resources.model import EMPTY, Field, Link, Resource
 
 # (referring type, its column) -> the link on the type referred to.
 NAMES: Mapping[tuple[str, str], str] = {
@@ -68,8 +68,8 @@ MAPS: Mapping[str, Mapping[str, Link]] = {
 }
 
 
-def linked(resources: Iterable[Resource]) -> list[Resource]:
-    """The same types with their links."""
+def linked(resources: Iterable[Resource], others: Mapping[str, Mapping[str, Link]] = EMPTY) -> list[Resource]:
+    """The same types with their links; ``others`` are further links of base types that no column tells of."""
     by_name = {item.name: item for item in resources}
     bases = {name: _base(by_name, name) for name in by_name}
     children: dict[str, dict[str, Link]] = {name: {} for name in by_name}
@@ -87,7 +87,8 @@ def linked(resources: Iterable[Resource]) -> list[Resource]:
             item,
             links=_sorted(
                 children[bases[item.name]]
-                | dict(MAPS.get(bases[item.name], {}))
+                | dict(MAPS.get(bases[item.name], EMPTY))
+                | dict(others.get(bases[item.name], EMPTY))
                 | {
                     _link_name(field): Link("reference", bases[target], field=field)
                     for field, target in _references(item, by_name)

@@ -61,6 +61,8 @@ class Field:
 class Link:
     """A relation shown in ``links``: our field refers to one, theirs refers to us, or a join type ties both.
 
+    Fields are named as rows name them.
+
     A map link whose join type has a table is answered through that table. Where Drover keeps the relation
     without a join table, ``path`` names the pair of fields that replaces it: rows of ``type`` whose second field
     equals our first one. A map link with neither is empty by definition.

@@ -123,11 +123,12 @@ class RoleSchemas:
 
     def _links(self, resource: Resource, fields: Mapping[str, SchemaField]) -> Mapping[str, Link]:
         """Links to types that the role sees, through fields that it may read."""
+        readable = {field.stored_as for field in fields.values() if field.readable}
         return MappingProxyType(
             {
                 name: link
                 for name, link in resource.links.items()
-                if link.type in self._access and (link.kind != "reference" or _is_readable(fields, link.field))
+                if link.type in self._access and (link.kind != "reference" or link.field in readable)
             }
         )
 
@@ -140,11 +141,6 @@ class RoleSchemas:
                 if (self.role in action.roles if action.roles else granted == ALL or name in granted)
             }
         )
-
-
-def _is_readable(fields: Mapping[str, SchemaField], name: str | None) -> bool:
-    field = fields.get(name or "")
-    return field is not None and field.readable
 
 
 def _fields(resource: Resource, role: str, access: Access, stored_names: Mapping[str, str]) -> dict[str, SchemaField]:

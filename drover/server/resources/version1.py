@@ -114,6 +114,15 @@ def _inherited_actions(item: Resource, parent: Resource, new_parent: Resource) -
     }
 
 
+def with_stored_names(item: Resource) -> Resource:
+    """The same type, its links naming the fields of rows: what v1 calls ``environmentId`` is kept as ``stackId``."""
+    links = {
+        name: replace(link, field="stackId") if link.field == "environmentId" else link
+        for name, link in item.links.items()
+    }
+    return replace(item, links=links)
+
+
 def _renamed(item: Resource) -> Resource:
     """The same type with every mention of a stack replaced by environment."""
     name = _renamed_type(item.name)

@@ -16,7 +16,7 @@ from drover.server.resources.declare import (
     typed,
     words,
 )
-from drover.server.resources.model import Action
+from drover.server.resources.model import Action, Link
 from drover.server.resources.version1 import Change
 
 # Types of v2-beta that v1 never had.
@@ -462,3 +462,6 @@ CHANGES = {
         actions={"purge": Action(output="volumeStoragePoolMap", offered=False)},
     ),
 }
+
+# Links that no column of v1 tells of.
+LINKS = {"service": {"instances": Link("child", "instance", field="serviceId")}}
