@@ -18,12 +18,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from drover.server.api.channels.tokens import StreamTokens
 from drover.server.api.channels.tunnel import HostNotConnected, Stream, Tunnels
+from drover.server.orchestration.host_api_keys import InvalidToken
 
 log = structlog.get_logger(__name__)
 
 _POLICY_VIOLATION = 1008
 _TRY_AGAIN_LATER = 1013
 _BINARY = "binary"
+_REFUSALS = (InvalidToken, KeyError)
 
 # Path below the version -> the claim that a token for it must carry (None: the host alone).
 _SINGLE: Mapping[str, str | None] = {
@@ -62,7 +64,7 @@ class StreamProxy:
         try:
             claims = self._tokens.read(_token(socket))
             host_uuid = str(claims["reportedUuid"])
-        except (ValueError, KeyError) as error:
+        except _REFUSALS as error:
             await socket.close(_POLICY_VIOLATION, f"cannot open a tunnel: {error}"[:120])
             return
         await socket.accept()
@@ -75,7 +77,7 @@ class StreamProxy:
             claims = self._tokens.redeem(_token(socket))
             _check_claim(name, claims)
             host_uuid = str(claims["hostUuid"])
-        except (ValueError, KeyError) as error:
+        except _REFUSALS as error:
             await socket.close(_POLICY_VIOLATION, f"Failed authentication: {error}"[:120])
             return
         try:
@@ -93,7 +95,7 @@ class StreamProxy:
         try:
             claims = self._tokens.redeem(_token(socket))
             inner: list[Mapping[str, str]] = claims[_FAN_IN[path]]
-        except (ValueError, KeyError) as error:
+        except _REFUSALS as error:
             await socket.close(_POLICY_VIOLATION, f"Failed authentication: {error}"[:120])
             return
         streams: list[Stream] = []
@@ -101,7 +103,7 @@ class StreamProxy:
             try:
                 host = str(self._tokens.redeem(each["token"])["hostUuid"])
                 streams.append(await self._tunnels.find(host).open(f"{each['url']}?token={each['token']}"))
-            except (ValueError, KeyError, HostNotConnected) as error:
+            except (*_REFUSALS, HostNotConnected) as error:
                 log.info("stream.host_left_out", reason=str(error))
         await socket.accept()
         await _gather(socket, streams)
@@ -113,16 +115,16 @@ def _token(socket: WebSocket) -> str:
         return value
     token = socket.query_params.get("token", "")
     if token.count(".") != 2:
-        raise ValueError("no token given; an action such as logs or execute returns one with its URL")
+        raise InvalidToken("no token given; an action such as logs or execute returns one with its URL")
     return token
 
 
 def _check_claim(name: str, claims: Mapping[str, Any]) -> None:
     wanted = _SINGLE[name]
     if wanted is not None and wanted not in claims:
-        raise ValueError(f"this token is not for {name}")
+        raise InvalidToken(f"this token is not for {name}")
     if wanted is None and any(other in claims for other in ("exec", "logs", "console", "dockersocket", "proxy")):
-        raise ValueError(f"this token is not for {name}")
+        raise InvalidToken(f"this token is not for {name}")
 
 
 def _uri(socket: WebSocket) -> str:

@@ -10,51 +10,36 @@ import heapq
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
-LIFE_SECONDS = 300
-ISSUER = "http://cattle.io"
-
-
-class TokenKeys(Protocol):
-    """The server's key pair for streams."""
-
-    def sign(self, claims: Mapping[str, Any]) -> str: ...
-
-    def verify(self, token: str) -> dict[str, Any]:
-        """The claims of a genuine token; raises ValueError for any other. Expiry is checked by the caller."""
+from drover.server.orchestration.host_api_keys import TOKEN_SECONDS, HostApiKeys, InvalidToken
 
 
 class StreamTokens:
     """Issues and redeems tokens."""
 
-    def __init__(self, keys: TokenKeys) -> None:
+    def __init__(self, keys: HostApiKeys) -> None:
         self._keys = keys
         self._used: set[str] = set()
         self._forget_at: list[tuple[float, str]] = []
 
-    def issue(self, claims: Mapping[str, Any], *, life: int = LIFE_SECONDS) -> str:
-        now = int(time.time())
-        standard = {"sub": "cattle", "iss": ISSUER, "iat": now, "exp": now + life, "kid": "default"}
-        return self._keys.sign({**claims, **standard, "jti": str(uuid.uuid4())})
+    def issue(self, claims: Mapping[str, Any], *, seconds: float = TOKEN_SECONDS) -> str:
+        return self._keys.sign({**claims, "jti": str(uuid.uuid4())}, seconds=seconds)
 
     def redeem(self, token: str) -> dict[str, Any]:
-        """The claims of a token that is genuine, in time and not used before; else ValueError, with the reason."""
-        claims = self.read(token)
+        """The claims of a token that is genuine, in time and not used before. Raises InvalidToken."""
+        claims = self._keys.verify(token)
         token_id = str(claims.get("jti") or token)
         now = time.time()
         while self._forget_at and self._forget_at[0][0] < now:
             self._used.discard(heapq.heappop(self._forget_at)[1])
         if token_id in self._used:
-            raise ValueError("this token was used already: ask for a new one")
+            raise InvalidToken("this token was used already: ask the API for a new one")
         self._used.add(token_id)
-        heapq.heappush(self._forget_at, (float(claims["exp"]), token_id))
+        # Kept a little longer than it is valid: verification forgives a minute of clock difference.
+        heapq.heappush(self._forget_at, (float(claims["exp"]) + 120, token_id))
         return claims
 
     def read(self, token: str) -> dict[str, Any]:
         """As :meth:`redeem`, for tokens that may be used again (an agent that re-opens its tunnel)."""
-        claims = self._keys.verify(token)
-        expires = claims.get("exp")
-        if not isinstance(expires, int | float) or expires < time.time():
-            raise ValueError("this token has expired: ask for a new one")
-        return claims
+        return self._keys.verify(token)
