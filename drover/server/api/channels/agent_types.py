@@ -39,14 +39,14 @@ class AgentTypes:
 
 
 async def own_host(call: Call, reported_uuid: str, field_name: str) -> Record:
-    """The calling agent's host of that uuid. Raises 403 for a caller without a host, 422 for a foreign or unknown one."""
+    """The calling agent's host of that uuid. Raises 403 for a caller that is no agent, 422 for a foreign uuid."""
     if call.caller.agent_id is None:
         raise ApiError(403, "CantVerifyAgent", "Only a host's own agent may report for it; use the agent's key")
     for host in await call.store.find_by("host", agentId=call.caller.agent_id, removed=None):
         if reported_uuid in (host["reportedUuid"], host.uuid):
             return host
     raise invalid(
-        "InvalidReference", field_name, f"Your agent has no host {reported_uuid!r} yet; retry after the next ping"
+        "InvalidReference", field_name, f"Your agent has no host {reported_uuid!r}; retry after the next ping"
     )
 
 
