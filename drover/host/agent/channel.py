@@ -100,8 +100,7 @@ class Channel:
                 socket = await self._server.session.ws_connect(
                     url,
                     params=params,
-                    auth=self._server.auth,
-                    headers={CHANNEL_HEADER: CHANNEL_VERSION},
+                    headers={**self._server.headers, CHANNEL_HEADER: CHANNEL_VERSION},
                     autoping=False,
                     max_msg_size=MAX_FRAME,
                     timeout=CLOSE_LIMIT,

@@ -289,7 +289,10 @@ def _client(address: str, *, limit: int, timeout: aiohttp.ClientTimeout) -> aiod
     path = address.removeprefix("unix://")
     connector = aiohttp.UnixConnector(path, limit=limit, keepalive_timeout=60)
     session = aiohttp.ClientSession(connector=connector, timeout=timeout)
-    return aiodocker.Docker(url=address, connector=connector, session=session)
+    docker = aiodocker.Docker(url=address, connector=connector, session=session)
+    # With a connector of ours, aiodocker takes the socket's path for the host of its URLs.
+    docker.docker_host = "unix://localhost"
+    return docker
 
 
 async def _close(*clients: aiodocker.Docker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 import time
 from collections.abc import Mapping
@@ -78,7 +79,8 @@ class Server:
         self.session = session
         self.base = base.rstrip("/").removesuffix("/schemas")
         self.clock = clock
-        self.auth = aiohttp.BasicAuth(user, password)
+        self.headers = {"Authorization": _basic(user, password)}
+        """Sent with every request, and with the WebSocket's upgrade."""
 
     def websocket_url(self, path: str) -> str:
         """`http…` becomes `ws…`."""
@@ -100,7 +102,7 @@ class Server:
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Any = None
     ) -> bytes:
         data = None if body is None else msgspec.json.encode(body)
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        headers = {**self.headers, "Content-Type": "application/json", "Accept": "application/json"}
         url = f"{self.base}/{path}"
         try:
             async with self.session.request(
@@ -109,7 +111,6 @@ class Server:
                 params=params,
                 data=data,
                 headers=headers,
-                auth=self.auth,
                 timeout=CALL_TIMEOUT,
                 allow_redirects=False,
             ) as response:
@@ -133,6 +134,10 @@ def new_session(state_dir: Path) -> aiohttp.ClientSession:
         headers={"User-Agent": "drover-agent"},
         ws_response_class=WebSocket,
     )
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _tls(state_dir: Path) -> ssl.SSLContext | bool:

@@ -9,8 +9,10 @@ within milliseconds.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -25,6 +27,7 @@ from drover.host.agent.index import ContainerEntry, ContainerIndex, from_list
 log = structlog.get_logger(__name__)
 
 FILTERS = msgspec.json.encode({"type": ["container", "image"]}).decode()
+_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)$")
 REPORTED = frozenset({"start", "stop", "die", "destroy"})
 
 
@@ -68,7 +71,7 @@ class Watcher:
     async def _follow(self, backoff: Backoff) -> None:
         if not self._since:
             # The engine's clock, not ours: the stream must start before the list that it complements.
-            self._since = str((await self._engine.info()).get("SystemTime") or "")
+            self._since = _engine_time(str((await self._engine.info()).get("SystemTime") or ""))
         await self._list()
         backoff.reset()
         params = {"filters": FILTERS} | ({"since": self._since} if self._since else {})
@@ -105,6 +108,15 @@ class Watcher:
                 labels=attributes,
             )
         )
+
+
+def _engine_time(timestamp: str) -> str:
+    """The engine's `SystemTime` (RFC 3339, nanoseconds) as whole seconds: early is fine, late is not."""
+    match = _TIMESTAMP.match(timestamp)
+    if match is None:
+        return ""
+    zone = match.group(2).replace("Z", "+00:00")
+    return str(int(datetime.fromisoformat(match.group(1) + zone).timestamp()))
 
 
 def _resume_point(event: Mapping[str, Any]) -> str:
