@@ -6,6 +6,7 @@ audit) reads the caller alone and never looks at headers again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -57,6 +58,7 @@ class Caller:
     plain_ids: bool = False  # may ask for numbers instead of ids
     raw_subscriptions: bool = False
     project_owner: bool = False  # may change the chosen project and its members
+    projects: Mapping[int, str] = field(default_factory=dict)  # the environments of a person -> the best role in each
 
     @property
     def modify_infra(self) -> bool:
