@@ -1,4 +1,4 @@
-"""From an image's description to the bytes a registry or an engine takes.
+"""From an image's description to the bytes a registry takes.
 
 No engine is needed: an image is a tar of a few files, a configuration and a manifest. The same description gives the
 same bytes on every machine with the same packages, so the digests are stable and a second push finds nothing to do.
@@ -65,24 +65,6 @@ async def build_image(spec: ImageSpec, sysroot: Path, cache: Path) -> BuiltImage
         config=(folder / "config.json").read_bytes(),
         manifest=(folder / "manifest.json").read_bytes(),
     )
-
-
-def archive_for_load(image: BuiltImage, reference: str) -> bytes:
-    """The image as `docker load` reads it, tagged `reference`."""
-    config_name = f"{image.config_digest.removeprefix('sha256:')}.json"
-    layer_name = "layer/layer.tar"
-    index = [{"Config": config_name, "RepoTags": [reference], "Layers": [layer_name]}]
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in (
-            (layer_name, gzip.decompress(image.layer.read_bytes())),
-            (config_name, image.config),
-            ("manifest.json", json.dumps(index).encode()),
-        ):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 async def _assemble(spec: ImageSpec, source: Path, tree: Path) -> None:

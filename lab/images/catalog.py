@@ -108,14 +108,4 @@ LOAD = ImageSpec(
     stop_signal="SIGKILL",
 )
 
-HELLO = ImageSpec(
-    name="drover/hello",
-    programs=(_TINI,),
-    applets=True,
-    files={"/srv/www/cgi-bin/index.cgi": _HOSTNAME_PAGE.replace("hostname\n", 'echo "Hello from $(hostname)"\n')},
-    entrypoint=(_TINI, "--"),
-    command=("/usr/bin/httpd", "-f", "-p", "80", "-h", "/srv/www"),
-    ports=("80/tcp",),
-)
-
 LAB_IMAGES = (SHELL, WEB, NGINX, REDIS, LOAD)

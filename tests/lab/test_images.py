@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import io
 import json
 import tarfile
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import LabError
-from lab.images.build import BuiltImage, archive_for_load, build_image
+from lab.images.build import BuiltImage, build_image
 from lab.images.catalog import LAB_IMAGES, ImageSpec
 
 pytestmark = pytest.mark.anyio
@@ -84,17 +83,6 @@ async def test_manifest_and_configuration_describe_the_layer(sysroot: Path, tmp_
     assert config["config"]["Entrypoint"] == ["/usr/bin/tool"]
     assert config["config"]["StopSignal"] == "SIGKILL"
     assert config["config"]["ExposedPorts"] == {"80/tcp": {}}
-
-
-async def test_an_archive_for_the_engine_holds_what_its_index_names(sysroot: Path, tmp_path: Path) -> None:
-    image = await build_image(SPEC, sysroot, tmp_path)
-    with tarfile.open(fileobj=io.BytesIO(archive_for_load(image, "example:1"))) as archive:
-        names = archive.getnames()
-        index_file = archive.extractfile("manifest.json")
-        assert index_file is not None
-        index = json.load(index_file)[0]
-    assert index["RepoTags"] == ["example:1"]
-    assert {index["Config"], *index["Layers"]} <= set(names)
 
 
 async def test_a_missing_program_is_named(sysroot: Path, tmp_path: Path) -> None:
