@@ -9,10 +9,10 @@ import pytest
 
 from drover.server.lifecycle import Engine, Handlers
 from drover.server.resources import catalog
-from drover.server.resources.tables import column_fields, metadata, table
+from drover.server.resources.tables import column_fields, table
 from drover.server.store import Database, Store, TypeMap
-from drover.server.store import internal as internal_tables
 from drover.server.store.database import database_url
+from drover.server.store.schema import migrate
 
 
 def type_maps() -> list[TypeMap]:
@@ -22,9 +22,7 @@ def type_maps() -> list[TypeMap]:
 
 async def open_store(path: Path) -> Store:
     database = Database(database_url("", data_dir=path))
-    async with database.write() as connection:
-        await connection.run_sync(metadata.create_all)
-        await connection.run_sync(internal_tables.metadata.create_all)
+    await migrate(database)
     store = Store(database, type_maps())
     await store.start()
     return store
