@@ -5,6 +5,7 @@ A declaration names what is particular about a type; what follows from a rule is
 * A field listed under ``columns`` is a database column: it can be filtered by the modifiers of its type, and is null
   unless it says otherwise. A field listed under ``fields`` lives in the row's JSON.
 * A type with processes gets an action for each of them, and its ``state`` takes the states they lead through.
+* A password, and whatever is shown in the response to the create only, is secret.
 * A kind has the fields, actions and access of its parent, and says what it changes.
 """
 
@@ -47,6 +48,7 @@ class Options(TypedDict, total=False):
     max_length: int | None
     valid_chars: str
     schedule_update: bool
+    secret: bool
     in_lists: bool
     internal: bool
 
@@ -93,6 +95,11 @@ def choice(values: str, access: str = "", **options: Unpack[Options]) -> Draft:
     return typed("enum", access, words(values), **options)
 
 
+def state(access: str = "") -> Draft:
+    """The state of a resource; the processes of the type tell which ones there are."""
+    return choice("", access, max_length=128)
+
+
 def words(text: str) -> tuple[str, ...]:
     """A list of names, written as one text."""
     return tuple(text.split())
@@ -109,7 +116,7 @@ def standard(*without: str, **changed: Draft) -> dict[str, Draft]:
         "name": text("rcu"),
         "removeTime": date(also=ADMINS_READ),
         "removed": date("r"),
-        "state": choice("", "r", max_length=128),
+        "state": state("r"),
         "uuid": text("r", max_length=128),
         "data": DATA,
     }
@@ -170,6 +177,7 @@ def kind(
     actions: Mapping[str, Action] = EMPTY,
     capabilities: Mapping[str, tuple[str, ...]] = EMPTY,
     access: RoleAccess | None = None,
+    filters: Mapping[str, tuple[str, ...]] = EMPTY,
     stored: bool | None = None,
 ) -> Resource:
     """A sub-type: the parent with more fields, other access to some (``letters`` -> field names), other actions."""
@@ -185,6 +193,7 @@ def kind(
         fields=drafts,
         actions=merged_actions(parent.actions, actions, capabilities),
         access=parent.access if access is None else access,
+        filters=filters,
         parent=parent.name,
         stored=parent.stored if stored is None else stored,
     )
@@ -219,7 +228,9 @@ def plain(draft: Draft, nullable: bool) -> Field:
 
 
 def _finished(values: dict[str, Any]) -> Field:
-    return Field(secret=values["type"] == "password", **values)
+    letters = values["access"] + "".join(values.get("also", EMPTY).values())
+    values.setdefault("secret", values["type"] == "password" or "o" in letters)
+    return Field(**values)
 
 
 def filters_of(type_name: str) -> tuple[str, ...]:

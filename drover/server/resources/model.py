@@ -51,7 +51,7 @@ class Field:
     valid_chars: str | None = None
     invalid_chars: str | None = None
     schedule_update: bool = False  # a change by PUT runs the <type>.update process
-    secret: bool = False  # never in a response, a log or the audit trail; encrypted or hashed at rest
+    secret: bool = False  # encrypted or hashed at rest; never in a log, the audit trail or a response, but with ``o``
     in_lists: bool = True  # False: shown when one resource is read, left out of collections
     internal: bool = False  # kept by the server for itself: a column or stored value that no role ever sees
     description: str = ""
@@ -114,6 +114,7 @@ class Resource:
     links: Mapping[str, Link] = field(default_factory=lambda: EMPTY)
     actions: Mapping[str, Action] = field(default_factory=lambda: EMPTY)
     access: Mapping[str, Access] = field(default_factory=lambda: EMPTY)
+    filters: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)  # conditions that are no fields
     parent: str | None = None
     stored: bool = False
 

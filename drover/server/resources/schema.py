@@ -105,7 +105,9 @@ class RoleSchemas:
             resource_methods=access.resource_methods,
             fields=MappingProxyType(fields),
             actions=self._actions(resource, access),
-            filters=MappingProxyType({name: item.filters for name, item in fields.items() if item.filters}),
+            filters=MappingProxyType(
+                {name: item.filters for name, item in fields.items() if item.filters} | dict(resource.filters)
+            ),
             links=self._links(resource, fields),
         )
 

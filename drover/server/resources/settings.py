@@ -1,4 +1,8 @@
-"""The settings that exist, with what they are when nobody sets them."""
+"""The settings that exist.
+
+A setting is read by its dotted name. An environment variable of the server fixes it, otherwise the database may set
+it, otherwise it has its default. Unknown names may be set, too: they are settings without a definition.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,49 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from drover.server.resources._load import load_settings
+from drover.server.resources.setting_defaults import DEFAULTS, DESCRIPTIONS, PACKAGED, PUBLIC, SERVICE_ONLY
 
 
 @dataclass(frozen=True, slots=True)
 class SettingDefinition:
-    """One setting. ``public``: every role may read it; ``service_only``: blank for all but services."""
+    """One setting, all values being text. ``public``: every role may read it; ``service_only``: blank for others.
+
+    ``packaged`` is what a packaged server sets in place of ``default``, which it overrides.
+    """
 
     name: str
     default: str
+    packaged: str | None = None
     public: bool = False
     service_only: bool = False
     description: str = ""
 
     @property
+    def value(self) -> str:
+        """What the setting is when nobody sets it."""
+        return self.default if self.packaged is None else self.packaged
+
+    @property
     def env_name(self) -> str:
         """The environment variable that fixes the setting: ``api.host`` -> ``CATTLE_API_HOST``."""
-        return "CATTLE_" + self.name.upper().replace(".", "_")
+        return env_name(self.name)
+
+
+def env_name(name: str) -> str:
+    """The environment variable of any setting, defined or not."""
+    return "CATTLE_" + name.upper().replace(".", "_")
 
 
 SETTINGS: Mapping[str, SettingDefinition] = MappingProxyType(
-    {item["name"]: SettingDefinition(**item) for item in load_settings()}
+    {
+        name: SettingDefinition(
+            name=name,
+            default=default,
+            packaged=PACKAGED.get(name),
+            public=name in PUBLIC,
+            service_only=name in SERVICE_ONLY,
+            description=DESCRIPTIONS.get(name, ""),
+        )
+        for name, default in DEFAULTS.items()
+    }
 )

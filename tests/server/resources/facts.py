@@ -72,6 +72,7 @@ def seen(version: str, name: str, role: str) -> dict[str, Any] | None:
             field: (value, field_attributes(item["fields"][field], given.get("overrides", {}).get(field, {})))
             for field, value in letters.items()
         },
+        "filters": {key: tuple(value) for key, value in item.get("extraFilters", {}).items()},
         "actions": {key: action_attributes(item["actions"][key]) for key in actions},
         "links": {
             by_lower.get(key.lower(), key): item["links"].get(by_lower.get(key.lower(), key), {})

@@ -92,8 +92,8 @@ SSH_KEY = kind(
 CHANGE_SECRET_INPUT = resource(
     "changeSecretInput",
     fields={
-        "newSecret": text("rc", required=True),
-        "oldSecret": text("rc", required=True),
+        "newSecret": text("rc", required=True, secret=True),
+        "oldSecret": text("rc", required=True, secret=True),
     },
     access=by_everyone("CR", "R"),
 )
@@ -106,9 +106,9 @@ AUTH_TOKEN = resource(
         "created": date(nullable=False),
         "expires": date(nullable=False),
         "id": number(max_length=None),
-        "key": text(max_length=40),
+        "key": text(max_length=40, secret=True),
         "provider": text(),
-        "value": text(max_length=MEDIUM_TEXT),
+        "value": text(max_length=MEDIUM_TEXT, secret=True),
         "version": text(),
     },
 )

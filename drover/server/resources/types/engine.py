@@ -251,7 +251,7 @@ HA_CONFIG_INPUT = resource(
         "httpEnabled": flag("rc", default=True),
         "httpPort": number("rc", nullable=True, default=80, min=1, max=65535),
         "httpsPort": number("rc", default=443, min=1, max=65535),
-        "key": text("rc", nullable=True),
+        "key": text("rc", nullable=True, secret=True),
         "ppHttpPort": number("rc", nullable=True, default=81, min=1, max=65535),
         "ppHttpsPort": number("rc", default=444, min=1, max=65535),
         "redisPort": number("rc", default=6379, min=1, max=65535),

@@ -15,6 +15,7 @@ from drover.server.resources.declare import (
     ref,
     resource,
     standard,
+    state,
     text,
     typed,
     words,
@@ -33,7 +34,7 @@ CONTAINER_EVENT = resource(
         "id": number("r", max_length=None),
         "kind": text("r"),
         "reportedHostUuid": text("r"),
-        "state": choice("", "r", max_length=128),
+        "state": state("r"),
     },
     fields={
         "data": typed("map[json]", also=ADMINS_READ, nullable=True, max_length=MEDIUM_TEXT),

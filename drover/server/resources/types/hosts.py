@@ -5,13 +5,13 @@ from __future__ import annotations
 from drover.server.resources.access import ADMINS_READ, admins, allow, by_admins, by_workers
 from drover.server.resources.declare import (
     MEDIUM_TEXT,
-    choice,
     date,
     flag,
     number,
     ref,
     resource,
     standard,
+    state,
     text,
     typed,
     words,
@@ -172,7 +172,7 @@ ZONE = resource(
         "name": text(),
         "removeTime": date(),
         "removed": date(),
-        "state": choice("", max_length=128),
+        "state": state(),
         "uuid": text(max_length=128),
     },
     fields={

@@ -38,7 +38,7 @@ MACHINE = kind(
     },
     fields={
         "authCertificateAuthority": text("rc"),
-        "authKey": text("rc"),
+        "authKey": text("rc", secret=True),
         "dockerVersion": text("rc"),
         "engineEnv": typed("map[string]", "rc"),
         "engineInsecureRegistry": typed("array[string]", "rc"),

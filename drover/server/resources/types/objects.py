@@ -5,6 +5,7 @@ from __future__ import annotations
 from drover.server.resources.access import ADMINS_READ, admins, allow, by_admins, by_nobody, by_workers
 from drover.server.resources.declare import (
     MEDIUM_TEXT,
+    ONLY_EQUAL,
     SHORT_TEXT,
     choice,
     date,
@@ -81,9 +82,10 @@ REGISTER = kind(
     fields={
         "accessKey": text("r"),
         "agentUriFormat": text(),
-        "authToken": text(),
+        "authToken": text(secret=True),
         "secretKey": text("r"),
     },
+    filters={"token": ONLY_EQUAL},
     actions={
         "stop": Action(input="instanceStop", output="instance"),
     },
