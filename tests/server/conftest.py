@@ -1,8 +1,8 @@
-"""A real store on a temporary SQLite database, and an engine over the declared processes."""
+"""A real store, on SQLite or on whichever database a test asks for, and an engine over the declared processes."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,13 @@ from drover.server.resources.tables import column_fields, table
 from drover.server.store import Database, Store, TypeMap
 from drover.server.store.database import database_url
 from drover.server.store.schema import migrate
+from tests.server.databases import mariadb, postgresql
+
+ALL_DATABASES = [
+    "sqlite",
+    pytest.param("postgresql", marks=pytest.mark.database),
+    pytest.param("mariadb", marks=pytest.mark.database),
+]
 
 
 def type_maps() -> list[TypeMap]:
@@ -20,17 +27,40 @@ def type_maps() -> list[TypeMap]:
     return [TypeMap(name, table(name), column_fields(name)) for name in names]
 
 
-async def open_store(path: Path) -> Store:
-    database = Database(database_url("", data_dir=path))
+async def open_store(path: Path, url: str = "") -> Store:
+    """A started store, on a new SQLite file in ``path`` unless a URL is given."""
+    database = Database(database_url(url, data_dir=path))
     await migrate(database)
     store = Store(database, type_maps())
     await store.start()
     return store
 
 
+@pytest.fixture(scope="session")
+def new_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    with postgresql(tmp_path_factory.mktemp("postgresql")) as create:
+        yield create
+
+
+@pytest.fixture(scope="session")
+def new_mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    with mariadb(tmp_path_factory.mktemp("mariadb")) as create:
+        yield create
+
+
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await open_store(tmp_path)
+def database_address(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database. Parametrise indirectly with ALL_DATABASES to run a test on each kind."""
+    kind = getattr(request, "param", "sqlite")
+    if kind == "sqlite":
+        return ""
+    create: Callable[[], str] = request.getfixturevalue(f"new_{kind}")
+    return create()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, database_address: str) -> AsyncIterator[Store]:
+    store = await open_store(tmp_path, database_address)
     yield store
     await store.stop()
 

@@ -20,9 +20,9 @@ from drover.server.lifecycle import (
 )
 from drover.server.resources import catalog
 from drover.server.store import Record, Store
-from tests.server.conftest import open_store
+from tests.server.conftest import ALL_DATABASES, open_store
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("database_address", ALL_DATABASES, indirect=True)]
 
 
 async def create_container(store: Store, engine: Engine, **values: Any) -> Record:
@@ -155,8 +155,8 @@ async def test_two_schedules_of_the_same_state_are_one(store: Store, engine: Eng
     assert sorted(await asyncio.gather(start(), start(), start())) == [False, False, True]
 
 
-async def test_an_open_process_is_resumed_after_a_crash(tmp_path: Path) -> None:
-    store = await open_store(tmp_path)
+async def test_an_open_process_is_resumed_after_a_crash(tmp_path: Path, database_address: str) -> None:
+    store = await open_store(tmp_path, database_address)
     first = Engine(store, catalog().processes, Handlers(), server_id="first")
     changes = store.changes()
     record = changes.insert("instance", {"kind": "container", "state": "stopped", "accountId": 5})
