@@ -93,7 +93,7 @@ def unused_port() -> int:
 async def test_a_second_agent_on_the_same_engine_is_refused(agent, settings_for):
     from drover.host.agent import run_agent
 
-    with pytest.raises(IdentityError, match="Another agent .* already serves this Docker engine"):
+    with pytest.raises(IdentityError, match=r"Another agent .* already serves this Docker engine"):
         await run_agent(settings_for(agent))
 
 
@@ -117,7 +117,10 @@ async def test_refused_keys_do_not_end_the_agent(server, engine, settings_for, r
 
 
 async def test_sigterm_ends_the_process_cleanly(server, engine, docker_engine, tmp_path):
-    program = "import asyncio\nfrom drover.host.agent import read_settings, run_agent\nasyncio.run(run_agent(read_settings()))\n"
+    program = (
+        "import asyncio\nfrom drover.host.agent import read_settings, run_agent\n"
+        "asyncio.run(run_agent(read_settings()))\n"
+    )
     environment = {
         **os.environ,
         "DROVER_REGISTRATION_URL": server.registration_url,
