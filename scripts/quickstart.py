@@ -1,0 +1,249 @@
+"""What `make up` does once the image is built, and `make down`: the steps a user would take by hand.
+
+Each step looks first whether it is done already, so an interrupted run is finished by the next one.
+"""
+
+import argparse
+import base64
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+ROOT = Path(__file__).resolve().parents[1]
+STATE = ROOT / ".state"
+CLI_CONFIG = STATE / "cli.json"
+PASSWORD = STATE / "admin-password"
+HELLO = ROOT / "examples" / "hello"
+
+IMAGE = os.environ.get("DROVER_IMAGE", "drover:latest")
+SERVER, AGENT, VOLUME = "drover-server", "rancher-agent", "drover-server"
+AGENT_VOLUMES = ("rancher-agent-state", "rancher-cni")
+PORT = int(os.environ.get("DROVER_PORT", "8080"))
+
+T = TypeVar("T")
+
+
+class QuickstartError(Exception):
+    """A step did not work; the text says which and what to look at."""
+
+
+def up() -> None:
+    url = f"http://{_machine_address()}:{PORT}"
+    _step(f"starting the server at {url}")
+    _start_server()
+    _wait("the server's API", 60, lambda: _answers(f"{url}/v2-beta"), logs_of=SERVER)
+    _step("logging in")
+    password = _admin_password()
+    _log_in(url, password)
+    _step("adding this machine as a host")
+    _add_host(url)
+    _step("deploying examples/hello")
+    _run("docker", "build", "--quiet", "--tag", "drover/hello:latest", str(HELLO))
+    _drover("up", "-d", "--stack", "hello", "--file", str(HELLO / "docker-compose.yml"))
+    pages = _wait("examples/hello", 120, lambda: _healthy_pages(url))
+    for page in pages:
+        _wait(f"the page {page}", 30, lambda page=page: _answers(page))  # type: ignore[misc]
+    _summary(url, password, pages)
+
+
+def down() -> None:
+    """Remove everything that `up` made except installed packages and images."""
+    if _container_state(SERVER) == "running" and CLI_CONFIG.exists():
+        _step("removing the stack hello")
+        try:
+            _drover("rm", "--type", "stack", "--yes", "hello")
+        except QuickstartError as failure:
+            # The server is about to go anyway; its containers are found by their label below.
+            print(f"    {failure}", file=sys.stderr)
+    _step("removing host, server and data")
+    managed = _run("docker", "ps", "--all", "--quiet", "--filter", "label=io.rancher.stack.name=hello").split()
+    _remove_containers(AGENT, SERVER, *managed)
+    for volume in (VOLUME, *AGENT_VOLUMES):
+        subprocess.run(["docker", "volume", "rm", volume], check=False, capture_output=True)
+    if (STATE / "made-host-state").exists():
+        shutil.rmtree("/var/lib/rancher", ignore_errors=True)
+    for path in (CLI_CONFIG, PASSWORD, STATE / "made-host-state"):
+        path.unlink(missing_ok=True)
+
+
+def _start_server() -> None:
+    state = _container_state(SERVER)
+    if state == "running" and _image_of(SERVER) == _id_of_image(IMAGE):
+        return
+    if state is not None:
+        _remove_containers(SERVER)
+    command = ("docker", "run", "--detach", "--name", SERVER, "--restart", "unless-stopped")
+    _run(*command, "--publish", f"{PORT}:8080", "--volume", f"{VOLUME}:/var/lib/drover", IMAGE, "server")
+
+
+def _admin_password() -> str:
+    """The password that the server printed on its first start; later starts do not repeat it, so it is kept."""
+    if PASSWORD.exists():
+        return PASSWORD.read_text().strip()
+    password = _wait("the administrator's password in the server's log", 20, _printed_password, logs_of=SERVER)
+    PASSWORD.parent.mkdir(exist_ok=True)
+    PASSWORD.touch(mode=0o600)
+    PASSWORD.write_text(password)
+    return password
+
+
+def _printed_password() -> str | None:
+    found = re.search(r"password[=:]\s*['\"]?([^\s'\"]+)", _logs(SERVER), re.IGNORECASE)
+    return found[1] if found else None
+
+
+def _log_in(url: str, password: str) -> None:
+    if CLI_CONFIG.exists() and json.loads(CLI_CONFIG.read_text())["url"].startswith(f"{url}/"):
+        return
+    _drover("login", url, "--username", "admin", "--password-stdin", stdin=f"{password}\n")
+
+
+def _add_host(url: str) -> None:
+    _call("PUT", f"{url}/v2-beta/settings/bootstrap.required.image", {"value": IMAGE})
+    if not _active_hosts(url):
+        if not Path("/var/lib/rancher").exists():
+            STATE.joinpath("made-host-state").touch()
+        words = shlex.split(_drover("hosts", "register-command", "--ip", _machine_address()))
+        _run(*(words[1:] if words[0] == "sudo" else words), timeout=120)
+    _wait("the host", 60, lambda: _active_hosts(url), logs_of=AGENT)
+
+
+def _active_hosts(url: str) -> list[str]:
+    hosts = _call("GET", f"{url}/v2-beta/hosts")["data"]
+    return [host["hostname"] for host in hosts if host["state"] == "active"]
+
+
+def _healthy_pages(url: str) -> list[str] | None:
+    """The addresses of the example's service, once all its containers run and count as healthy."""
+    services = _call("GET", f"{url}/v2-beta/services?name=web")["data"]
+    for service in services:
+        if service["state"] == "active" and service["healthState"] == "healthy":
+            endpoints = service.get("publicEndpoints") or []
+            if len(endpoints) >= service["scale"]:
+                return [f"http://{endpoint['ipAddress']}:{endpoint['port']}/" for endpoint in endpoints]
+    return None
+
+
+def _summary(url: str, password: str, pages: list[str]) -> None:
+    print(f"\nDrover is up.\n\n  web UI and API   {url}\n  login            admin / {password}")
+    for page in pages:
+        print(f"  examples/hello   {page}")
+    print(f"\n  export DROVER_CLIENT_CONFIG={CLI_CONFIG}   then, for example: .venv/bin/drover ps\n")
+
+
+def _drover(*arguments: str, stdin: str | None = None) -> str:
+    command = Path(sys.executable).with_name("drover")
+    return _run(str(command), "--config", str(CLI_CONFIG), *arguments, stdin=stdin, timeout=300)
+
+
+def _call(method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One API request with the key of the stored login."""
+    key = json.loads(CLI_CONFIG.read_text())
+    basic = base64.b64encode(f"{key['accessKey']}:{key['secretKey']}".encode()).decode()
+    headers = {"Authorization": f"Basic {basic}", "Content-Type": "application/json", "Accept": "application/json"}
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(url, data=data, headers=headers, method=method)
+    try:
+        with _direct().open(request, timeout=20) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
+    except urllib.error.HTTPError as error:
+        raise QuickstartError(f"{method} {url}: {error.code}: {error.read().decode(errors='replace')}") from error
+
+
+def _answers(url: str) -> bool:
+    try:
+        with _direct().open(url, timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return True  # an answer is an answer, 401 included
+    except OSError:
+        return False
+
+
+def _direct() -> urllib.request.OpenerDirector:
+    """Requests to this machine go to this machine, not to a proxy."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _machine_address() -> str:
+    if address := os.environ.get("DROVER_HOST_IP"):
+        return address
+    # The address that packets to the world would carry; nothing is sent to the documentation address.
+    routes = json.loads(_run("ip", "-json", "route", "get", "192.0.2.1"))
+    return str(routes[0]["prefsrc"])
+
+
+def _wait(what: str, seconds: float, ready: Callable[[], T | None], *, logs_of: str | None = None) -> T:
+    deadline = time.monotonic() + seconds
+    while not (result := ready()):
+        if time.monotonic() > deadline:
+            log = f"; its log ends with:\n{_logs(logs_of)[-2000:]}" if logs_of else ""
+            raise QuickstartError(f"{what}: not there after {seconds:g} s{log}")
+        time.sleep(0.2)
+    return result
+
+
+def _container_state(name: str) -> str | None:
+    found = subprocess.run(
+        ["docker", "container", "inspect", "--format", "{{.State.Status}}", name],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
+def _image_of(container: str) -> str:
+    return _run("docker", "container", "inspect", "--format", "{{.Image}}", container).strip()
+
+
+def _id_of_image(image: str) -> str:
+    return _run("docker", "image", "inspect", "--format", "{{.Id}}", image).strip()
+
+
+def _remove_containers(*names: str) -> None:
+    for name in names:
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], check=False, capture_output=True)
+
+
+def _logs(container: str) -> str:
+    found = subprocess.run(["docker", "logs", container], check=False, capture_output=True, text=True)
+    return found.stdout + found.stderr
+
+
+def _run(*argv: str, stdin: str | None = None, timeout: float = 300) -> str:
+    try:
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, input=stdin or "", timeout=timeout)
+    except subprocess.TimeoutExpired as late:
+        raise QuickstartError(f"{shlex.join(argv)}: no end after {timeout:g} s") from late
+    if done.returncode:
+        raise QuickstartError(
+            f"{shlex.join(argv)}: exit status {done.returncode}: {(done.stderr or done.stdout).strip()}"
+        )
+    return done.stdout
+
+
+def _step(text: str) -> None:
+    print(f"==> {text}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=("up", "down"))
+    try:
+        {"up": up, "down": down}[parser.parse_args().command]()
+    except QuickstartError as failure:
+        sys.exit(f"error: {failure}")
+
+
+if __name__ == "__main__":
+    main()
