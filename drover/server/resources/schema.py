@@ -53,6 +53,7 @@ class Schema:
     fields: Mapping[str, SchemaField]
     actions: Mapping[str, Action]
     filters: Mapping[str, tuple[str, ...]]
+    extra_filters: Mapping[str, tuple[str, ...]]  # conditions of a list that are no fields
     links: Mapping[str, Link]
 
 
@@ -105,9 +106,8 @@ class RoleSchemas:
             resource_methods=access.resource_methods,
             fields=MappingProxyType(fields),
             actions=self._actions(resource, access),
-            filters=MappingProxyType(
-                {name: item.filters for name, item in fields.items() if item.filters} | dict(resource.filters)
-            ),
+            filters=MappingProxyType({name: item.filters for name, item in fields.items() if item.filters}),
+            extra_filters=resource.filters,
             links=self._links(resource, fields),
         )
 

@@ -71,20 +71,23 @@ DEFAULTS: Mapping[str, str] = {
     "api.interceptor.config.file": "config.json",
     "api.proxy.allow": "true",
     "api.proxy.whitelist": (
-        "*.amazonaws.com,*.amazonaws.com.cn,forums.rancher.com,api.exoscale.ch,api.ubiquityhost"
-        "ing.com,api.digitalocean.com,*.otc.t-systems.com,api.profitbricks.com"
+        "*.amazonaws.com,*.amazonaws.com.cn,forums.rancher.com,api.exoscale.ch,"
+        "api.ubiquityhosting.com,api.digitalocean.com,*.otc.t-systems.com,"
+        "api.profitbricks.com"
     ),
     "api.pub.default.publish.pattern": "^reply\\..*$",
     "api.pub.sub.servlet.timeout.ms": "0",
     "api.redirect.to.ui": "true",
     "api.request.handler.list": (
-        "Scripts,BodyParserRequestHandler,ConfigurableRequestOptionsParser,RequestReRouterHandl"
-        "er,NoAuthenticationProxy,ApiAuthenticator,SecretsApiRequestHandler,GenericWhitelistedP"
-        "roxy,AddClientIpHeader,IdFormatterRequestHandler,CSRFCookieHandler,PostChildLinkHandle"
-        "r,ParseCollectionAttributes,VersionsHandler,VersionHandler,SchemasHandler,ValidationHa"
-        "ndler,TransformationHandler,ResourceManagerReferenceValidator,ReadWriteApiHandler,NotF"
-        "oundHandler,EventNotificationHandler,ResponseObjectConverter,ExceptionHandler,JsonResp"
-        "onseWriter,HtmlResponseWriter,DeferredActionsHandler,AuditLogsRequestHandler"
+        "Scripts,BodyParserRequestHandler,ConfigurableRequestOptionsParser,"
+        "RequestReRouterHandler,NoAuthenticationProxy,ApiAuthenticator,"
+        "SecretsApiRequestHandler,GenericWhitelistedProxy,AddClientIpHeader,"
+        "IdFormatterRequestHandler,CSRFCookieHandler,PostChildLinkHandler,"
+        "ParseCollectionAttributes,VersionsHandler,VersionHandler,SchemasHandler,"
+        "ValidationHandler,TransformationHandler,ResourceManagerReferenceValidator,"
+        "ReadWriteApiHandler,NotFoundHandler,EventNotificationHandler,ResponseObjectConverter,"
+        "ExceptionHandler,JsonResponseWriter,HtmlResponseWriter,DeferredActionsHandler,"
+        "AuditLogsRequestHandler"
     ),
     "api.request.options": "_plainId,_role,_actionLinks,_removed",
     "api.security.enabled": "false",
@@ -96,9 +99,9 @@ DEFAULTS: Mapping[str, str] = {
     "api.show.transitioning.internal.message": "true",
     "api.sub.max.pings": "8640",
     "api.sub.ping.interval.millis": "5000",
-    "api.ui.css.url": "https://releases.rancher.com/api-ui/1.0.4/ui.min.css",
-    "api.ui.index": "//releases.rancher.com/ui/stable",
-    "api.ui.js.url": "https://releases.rancher.com/api-ui/1.0.4/ui.min.js",
+    "api.ui.css.url": "/api-ui/ui.min.css",
+    "api.ui.index": "//releases.rancher.com/ui/1.6.52",
+    "api.ui.js.url": "/api-ui/ui.min.js",
     "audit_log.purge.after.seconds": "2592000",
     "auth.service.external.id.types": (
         "github_user,github_org,github_team,shibboleth_user,shibboleth_group,ldap_user,ldap_group"
@@ -112,16 +115,16 @@ DEFAULTS: Mapping[str, str] = {
     "cache.metadata.lock": "true",
     "catalog.refresh.interval.seconds": "300",
     "catalog.url": (
-        '{"catalogs":{"community":{"url":"https://git.rancher.io/community-catalog.git","branch'
-        '":"master"},"library":{"url":"https://git.rancher.io/rancher-catalog.git","branch":"v1'
-        '.6-development"}}}'
+        '{"catalogs":{"community":{"url":"https://git.rancher.io/community-catalog.git",'
+        '"branch":"master"},"library":{"url":"https://git.rancher.io/rancher-catalog.git",'
+        '"branch":"v1.6-release"}}}'
     ),
     "cattle.home": "",
     "cattle.http.port": "8080",
     "cattle.http.proxied.port": "8081",
     "cattle.https.port": "0",
     "cattle.url.path": "/v1",
-    "cattle.version": "",
+    "cattle.version": "v0.183.83",
     "cert.expiry.days": "3650",
     "cleanup.query_limit.rows": "1000",
     "cluster.advertise.address": "",
@@ -214,24 +217,25 @@ DEFAULTS: Mapping[str, str] = {
     "machine.driver.config": "file:///var/lib/rancher/etc/machinedrivers.json",
     "machine.driver.digitalocean": "true,local://,",
     "machine.driver.otc": (
-        "false,https://obs.otc.t-systems.com/dockermachinedriver/docker-machine-driver-otc,e98f"
-        "246f625ca46f5e037dc29bdf00fe"
+        "false,https://obs.otc.t-systems.com/dockermachinedriver/docker-machine-driver-otc,"
+        "e98f246f625ca46f5e037dc29bdf00fe"
     ),
     "machine.driver.packet": (
-        "true,https://github.com/packethost/docker-machine-driver-packet/releases/download/v0.1"
-        ".2/docker-machine-driver-packet_linux-amd64.zip,cd610cd7d962dfdf88a811ec026bcdcf"
+        "true,https://github.com/packethost/docker-machine-driver-packet/releases/download/"
+        "v0.1.2/docker-machine-driver-packet_linux-amd64.zip,cd610cd7d962dfdf88a811ec026bcdcf"
     ),
     "machine.driver.ubiquity": (
-        "false,https://github.com/ubiquityhosting/docker-machine-driver-ubiquity/releases/downl"
-        "oad/v0.0.2/docker-machine-driver-ubiquity_linux-amd64,7fba983dfdb040311a93d217b12161d1"
+        "false,https://github.com/ubiquityhosting/docker-machine-driver-ubiquity/releases/"
+        "download/v0.0.2/docker-machine-driver-ubiquity_linux-amd64,"
+        "7fba983dfdb040311a93d217b12161d1"
     ),
     "machine.drivers.default": "packet,amazonec2,azure,digitalocean,ubiquity,otc",
     "main_tables.purge.after.seconds": "172800",
     "manage.nonrancher.containers": "true",
     "modify.infrastructure.roles": (
-        "superadmin,admin,service,owner,member,project,environment,projectadmin,agent,v1-supera"
-        "dmin,v1-admin,v1-service,v1-owner,v1-member,v1-project,v1-environment,v1-projectadmin,"
-        "v1-agent"
+        "superadmin,admin,service,owner,member,project,environment,projectadmin,agent,"
+        "v1-superadmin,v1-admin,v1-service,v1-owner,v1-member,v1-project,v1-environment,"
+        "v1-projectadmin,v1-agent"
     ),
     "mount_delete.purge.after.seconds": "3600",
     "newest.docker.version": "v19.03.2",
@@ -267,22 +271,20 @@ DEFAULTS: Mapping[str, str] = {
     "project.template.default.name": "Cattle",
     "project.template.defaults": "true",
     "provisioning.enabled": "true",
-    "rancher.cli.darwin.url": "",
-    "rancher.cli.linux.url": "",
-    "rancher.cli.version": "",
-    "rancher.cli.windows.url": "",
+    "rancher.cli.darwin.url": "https://releases.rancher.com/cli/v0.6.14/rancher-darwin-amd64-v0.6.14.tar.gz",
+    "rancher.cli.linux.url": "https://releases.rancher.com/cli/v0.6.14/rancher-linux-amd64-v0.6.14.tar.gz",
+    "rancher.cli.version": "v0.6.14",
+    "rancher.cli.windows.url": "https://releases.rancher.com/cli/v0.6.14/rancher-windows-386-v0.6.14.zip",
     "rancher.compose.darwin.url": (
-        "https://github.com/rancher/rancher-compose/releases/download/v0.1.0/rancher-compose_darwin-amd64"
+        "https://releases.rancher.com/compose/v0.12.5/rancher-compose-darwin-amd64-v0.12.5.tar.gz"
     ),
     "rancher.compose.linux.url": (
-        "https://github.com/rancher/rancher-compose/releases/download/v0.1.0/rancher-compose_linux-amd64"
+        "https://releases.rancher.com/compose/v0.12.5/rancher-compose-linux-amd64-v0.12.5.tar.gz"
     ),
-    "rancher.compose.version": "",
-    "rancher.compose.windows.url": (
-        "https://github.com/rancher/rancher-compose/releases/download/v0.1.0/rancher-compose_windows-386.exe"
-    ),
-    "rancher.server.image": "",
-    "rancher.server.version": "",
+    "rancher.compose.version": "v0.12.5",
+    "rancher.compose.windows.url": "https://releases.rancher.com/compose/v0.12.5/rancher-compose-windows-386-v0.12.5.zip",
+    "rancher.server.image": "rancher/server",
+    "rancher.server.version": "v1.6.30",
     "registration.token.period.millis": "315360000000",
     "registry.default": "",
     "registry.whitelist": "",
@@ -295,9 +297,9 @@ DEFAULTS: Mapping[str, str] = {
     "secrets.url": "http://localhost:8181",
     "service.activate.wait.time.millis": "60000",
     "service.create.schema.allowed.types": (
-        "string,int,enum,password,float,date,boolean,json,map[string],map[int],map[enum],map[pa"
-        "ssword],map[float],map[date],map[boolean],array[string],array[int],array[enum],array[p"
-        "assword],array[float],array[date],array[boolean]"
+        "string,int,enum,password,float,date,boolean,json,map[string],map[int],map[enum],"
+        "map[password],map[float],map[date],map[boolean],array[string],array[int],array[enum],"
+        "array[password],array[float],array[date],array[boolean]"
     ),
     "service.deactivate.wait.time.millis": "60000",
     "service.execution.credits": "1000",
@@ -306,14 +308,15 @@ DEFAULTS: Mapping[str, str] = {
     "service.remove.wait.time.millis": "60000",
     "service_log.purge.after.seconds": "86400",
     "settings.public": (
-        "rancher.compose.linux.url,rancher.compose.darwin.url,rancher.compose.windows.url,ranch"
-        "er.compose.version,rancher.cli.linux.url,rancher.cli.darwin.url,rancher.cli.windows.ur"
-        "l,rancher.cli.version,api.ui.index,rancher.server.image,rancher.server.version,cattle."
-        "version,docker.machine.version,go.machine.service.version,vm.enabled,swarm.tls.port,en"
-        "gine.install.url,catalog.url,supported.docker.range,newest.docker.version,telemetry.op"
-        "t,api.auth.local.validate.description,lb.instance.image,account.version,project.templa"
-        "te.default.name,ui.feedback.form,ui.show.system,ui.show.custom.host,api.host,ipsec.ser"
-        "vice.enable.healthcheck,api.auth.shibboleth.redirect.whitelist"
+        "rancher.compose.linux.url,rancher.compose.darwin.url,rancher.compose.windows.url,"
+        "rancher.compose.version,rancher.cli.linux.url,rancher.cli.darwin.url,"
+        "rancher.cli.windows.url,rancher.cli.version,api.ui.index,rancher.server.image,"
+        "rancher.server.version,cattle.version,docker.machine.version,"
+        "go.machine.service.version,vm.enabled,swarm.tls.port,engine.install.url,catalog.url,"
+        "supported.docker.range,newest.docker.version,telemetry.opt,"
+        "api.auth.local.validate.description,lb.instance.image,account.version,"
+        "project.template.default.name,ui.feedback.form,ui.show.system,ui.show.custom.host,"
+        "api.host,ipsec.service.enable.healthcheck,api.auth.shibboleth.redirect.whitelist"
     ),
     "simple.allocator.lock.wait": "2500",
     "ssh.key.text.format": "ssh-rsa %s cattle@cattle",
@@ -356,29 +359,6 @@ DEFAULTS: Mapping[str, str] = {
     "ui.show.system": "default_hide",
     "upgrade.manager": "mandatory",
     "vm.enabled": "false",
-}
-
-# What a packaged server says instead.
-PACKAGED: Mapping[str, str] = {
-    "api.ui.css.url": "/api-ui/ui.min.css",
-    "api.ui.index": "//releases.rancher.com/ui/1.6.52",
-    "api.ui.js.url": "/api-ui/ui.min.js",
-    "catalog.url": (
-        '{"catalogs":{"community":{"url":"https://git.rancher.io/community-catalog.git","branch'
-        '":"master"},"library":{"url":"https://git.rancher.io/rancher-catalog.git","branch":"v1'
-        '.6-release"}}}'
-    ),
-    "cattle.version": "v0.183.83",
-    "rancher.cli.darwin.url": "https://releases.rancher.com/cli/v0.6.14/rancher-darwin-amd64-v0.6.14.tar.gz",
-    "rancher.cli.linux.url": "https://releases.rancher.com/cli/v0.6.14/rancher-linux-amd64-v0.6.14.tar.gz",
-    "rancher.cli.version": "v0.6.14",
-    "rancher.cli.windows.url": "https://releases.rancher.com/cli/v0.6.14/rancher-windows-386-v0.6.14.zip",
-    "rancher.compose.darwin.url": "https://releases.rancher.com/compose/v0.12.5/rancher-compose-darwin-amd64-v0.12.5.tar.gz",
-    "rancher.compose.linux.url": "https://releases.rancher.com/compose/v0.12.5/rancher-compose-linux-amd64-v0.12.5.tar.gz",
-    "rancher.compose.version": "v0.12.5",
-    "rancher.compose.windows.url": "https://releases.rancher.com/compose/v0.12.5/rancher-compose-windows-386-v0.12.5.zip",
-    "rancher.server.image": "rancher/server",
-    "rancher.server.version": "v1.6.30",
 }
 
 # Readable by every role.

@@ -10,27 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from drover.server.resources.setting_defaults import DEFAULTS, DESCRIPTIONS, PACKAGED, PUBLIC, SERVICE_ONLY
+from drover.server.resources.setting_defaults import DEFAULTS, DESCRIPTIONS, PUBLIC, SERVICE_ONLY
 
 
 @dataclass(frozen=True, slots=True)
 class SettingDefinition:
-    """One setting, all values being text. ``public``: every role may read it; ``service_only``: blank for others.
-
-    ``packaged`` is what a packaged server sets in place of ``default``, which it overrides.
-    """
+    """One setting, all values being text. ``public``: every role may read it; ``service_only``: blank for others."""
 
     name: str
     default: str
-    packaged: str | None = None
     public: bool = False
     service_only: bool = False
     description: str = ""
-
-    @property
-    def value(self) -> str:
-        """What the setting is when nobody sets it."""
-        return self.default if self.packaged is None else self.packaged
 
     @property
     def env_name(self) -> str:
@@ -48,7 +39,6 @@ SETTINGS: Mapping[str, SettingDefinition] = MappingProxyType(
         name: SettingDefinition(
             name=name,
             default=default,
-            packaged=PACKAGED.get(name),
             public=name in PUBLIC,
             service_only=name in SERVICE_ONLY,
             description=DESCRIPTIONS.get(name, ""),

@@ -58,7 +58,7 @@ def seen(version: str, name: str, role: str) -> dict[str, Any] | None:
     given = access(item, role)
     if given is None:
         return None
-    letters = {}
+    letters: dict[str, str] = {}
     for key, names in given["fields"].items():
         letters |= dict.fromkeys(item["fields"] if names == "*" else names, "".join(sorted(key)))
     visible = {found for found, other in types(version).items() if access(other, role)}

@@ -44,7 +44,7 @@ def schema_view(schema: Schema) -> dict[str, Any]:
             )
             for name, field in schema.fields.items()
         },
-        "filters": {name: value for name, value in schema.filters.items() if name not in schema.fields},
+        "filters": dict(schema.extra_filters),
         "actions": {
             name: {key: value for key, value in asdict(action).items() if key not in ("roles", "offered")}
             for name, action in schema.actions.items()

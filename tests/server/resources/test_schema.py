@@ -109,7 +109,7 @@ def test_filters_follow_the_type_of_a_column() -> None:
     assert filters["created"] == ("eq", "ne", "lt", "lte", "gt", "gte", "null", "notnull")
     assert filters["stackId"] == ("eq", "ne", "null", "notnull")
     assert "launchConfig" not in filters
-    assert seen("owner", "register").filters["token"] == ("eq",)
+    assert seen("owner", "register").extra_filters == {"token": ("eq",)}
 
 
 def test_actions_that_no_release_offered_are_marked() -> None:

@@ -8,7 +8,11 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from drover.server.resources import catalog
 from drover.server.resources.tables import STANDARD_FIELDS, column_fields, metadata, snake_case, table
 
-DIALECTS = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect(), "mariadb": mysql.dialect()}
+DIALECTS: dict[str, sa.Dialect] = {
+    "sqlite": sqlite.dialect(),
+    "postgresql": postgresql.dialect(),  # type: ignore[no-untyped-call]
+    "mariadb": mysql.dialect(),
+}
 ROW_BYTES = 65535  # of all VARCHAR columns of a row in MariaDB
 
 
