@@ -15,7 +15,7 @@ from drover.server.resources.model import EMPTY, Access
 
 WORKERS = ("owner", "member", "project", "projectadmin", "environment", "restricted")
 ADMINS = ("admin", "readAdmin", "service")
-READERS = frozenset({"readonly", "readAdmin"})  # never write, whatever a field says
+READERS = ("readonly", "readAdmin")  # never write, whatever a field says
 
 # Roles that are offered no action on any type, unless it names them.
 SILENT = frozenset({"readonly", "agent", "agentRegister", "register", "token"})

@@ -183,7 +183,7 @@ def kind(
     """A sub-type: the parent with more fields, other access to some (``letters`` -> field names), other actions."""
     drafts = dict(parent.fields)
     for given, names in letters.items():
-        drafts |= {key: replace(drafts[key], access=given) for key in names}
+        drafts |= {key: relettered(drafts[key], given) for key in names}
     drafts |= {key: column(draft) for key, draft in columns.items()}
     drafts |= {key: plain(draft, nullable) for key, draft in fields.items()}
     return Resource(
@@ -225,6 +225,11 @@ def column(draft: Draft) -> Field:
 def plain(draft: Draft, nullable: bool) -> Field:
     """The field of a draft that lives in the row's JSON, or of a type without rows."""
     return _finished({"nullable": nullable, **draft})
+
+
+def relettered(field: Field, letters: str) -> Field:
+    """The same field with other access; what turns out to be shown on create only is secret."""
+    return replace(field, access=letters, secret=field.secret or "o" in letters)
 
 
 def _finished(values: dict[str, Any]) -> Field:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from dataclasses import field as attribute
 
 from drover.server.resources.access import RoleAccess
-from drover.server.resources.declare import Draft, column, id_prefix, merged_actions, plain, plural
+from drover.server.resources.declare import Draft, column, id_prefix, merged_actions, plain, plural, relettered
 from drover.server.resources.model import EMPTY, Action, Field, Resource
 
 ENVIRONMENT = "environment"
@@ -77,7 +77,7 @@ def _inheriting(item: Resource, parent: Resource, new_parent: Resource) -> Resou
 def _changed(item: Resource, change: Change) -> Resource:
     fields = {name: found for name, found in item.fields.items() if name not in change.drop}
     for letters, names in change.letters.items():
-        fields |= {name: replace(fields[name], access=letters) for name in names}
+        fields |= {name: relettered(fields[name], letters) for name in names}
     fields |= {name: column(draft) for name, draft in change.columns.items()}
     fields |= {name: plain(draft, False) for name, draft in change.fields.items()}
     actions = {name: action for name, action in item.actions.items() if name not in change.drop_actions}
@@ -103,7 +103,7 @@ def _inherited_fields(item: Resource, parent: Resource, new_parent: Resource) ->
         elif before is after:
             fields[name] = field
         else:
-            fields[name] = replace(after, access=field.access)
+            fields[name] = relettered(after, field.access)
     return fields
 
 

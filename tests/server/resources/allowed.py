@@ -25,6 +25,9 @@ DIFFERENCES: tuple[Allowed, ...] = tuple(
     for name in GONE.split()
 )
 
+# Types that Rancher 1.6 does not have, by version.
+ADDED: dict[str, frozenset[str]] = {"v2-beta": frozenset(), "v1": frozenset()}
+
 # Types that are not declared: v1 listed them for the superadmin long after their services were gone.
 ABSENT: dict[str, frozenset[str]] = {
     "v2-beta": frozenset(),
