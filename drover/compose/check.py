@@ -83,7 +83,10 @@ class Checker:
 
     def _image(self, draft: Draft) -> None:
         image = draft.value("image")
-        if not image and draft.value("build") is None and not self._kind_implies_image(draft):
+        build = draft.value("build")
+        refused = any(key in draft.settings and draft.value(key) is None for key in ("image", "build"))
+        written = image or (build is not None and build.context) or refused
+        if not written and not self._kind_implies_image(draft):
             self.problems.error(
                 draft.mark, f"Service '{draft.name}' has neither an image nor a build", "add 'image: <name>'"
             )

@@ -151,8 +151,8 @@ def _service_body(service: Service, kind: Kind, stack: str) -> Body:
         body["description"] = service.description
     if service.start_on_create is not None:
         body["startOnCreate"] = service.start_on_create
-    if service.metadata:
-        body["metadata"] = {key: value for key, value in service.metadata.items() if key != HASH_KEY}
+    if metadata := {key: value for key, value in (service.metadata or {}).items() if key != HASH_KEY}:
+        body["metadata"] = metadata
     if service.scale_policy is not None:
         body["scalePolicy"] = to_wire(service.scale_policy)
     if service.retain_ip:

@@ -89,6 +89,11 @@ class Problems:
 
     def __init__(self) -> None:
         self._found: dict[Problem, None] = {}
+        self._files: dict[str, int] = {}
+
+    def register(self, file: str) -> None:
+        """Make known that a file takes part; findings are sorted in the order of this."""
+        self._files.setdefault(file, len(self._files))
 
     def error(self, mark: Mark | None, message: str, suggestion: str = "") -> None:
         """Note something that must stop the operation."""
@@ -118,9 +123,9 @@ class Problems:
             raise ComposeError(errors)
 
     def _sorted(self, severity: Severity) -> tuple[Problem, ...]:
-        files = {file: position for position, file in enumerate(dict.fromkeys(p.file for p in self._found))}
         chosen = (problem for problem in self._found if problem.severity is severity)
-        return tuple(sorted(chosen, key=lambda p: (files[p.file], p.line, p.column)))
+        unknown = len(self._files)
+        return tuple(sorted(chosen, key=lambda p: (self._files.get(p.file, unknown), p.line, p.column)))
 
     def _add(self, problem: Problem) -> None:
         if len(self._found) < self.LIMIT or (problem.severity is Severity.ERROR and not self.errors):

@@ -119,7 +119,7 @@ class _Exporter:
         if service.get("type") == Kind.EXTERNAL.value:
             docker.pop("hostname", None)
             rancher["hostname"] = service.get("hostname") or primary.get("hostname")
-            rancher.setdefault("health_check", _underscored(service.get("healthCheck")))
+            rancher["health_check"] = rancher["health_check"] or _underscored(service.get("healthCheck"))
         self._docker[name] = _set_only(docker)
         self._rancher[name] = _set_only({**self._service_keys(service, docker), **rancher})
         for config in sidekicks:

@@ -92,6 +92,7 @@ class _Loader:
         )
 
     def _parse(self, file: SourceFile) -> Sections | None:
+        self._problems.register(file.path)
         try:
             text = render(file.text, file=file.path)
             root = yaml.parse(text, file=file.path, problems=self._problems)

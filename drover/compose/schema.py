@@ -58,7 +58,8 @@ def _decode(
         value = key.decode(entry.value, Field(service, key.name, problems, variables))
     except Invalid as invalid:
         problems.add(invalid)
-        return None
+        # It was written, so nobody must be told on top of this that it is missing.
+        return Setting(None, entry.mark) if key.name in ("image", "build") else None
     return None if value is None else Setting(value, entry.mark)
 
 

@@ -93,7 +93,7 @@ def transform(container: Mapping[str, Any]) -> dict[str, Any]:
     fields.update(
         name=labels.get(DISPLAY_NAME_LABEL) or str(container.get("Name") or "").removeprefix("/"),
         externalId=container.get("Id"),
-        imageUuid=image_uuid(config["Image"]) if config.get("Image") else None,
+        imageUuid=image_uuid(str(config["Image"])) if config.get("Image") else None,
         environment=_environment(_list(config, "Env")),
         command=[str(word) for word in _list(config, "Cmd")],
         entryPoint=[str(word) for word in _list(config, "Entrypoint")],

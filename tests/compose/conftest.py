@@ -28,7 +28,9 @@ class MemoryFiles:
         return content.encode() if isinstance(content, str) else content
 
     def absolute(self, path: str) -> str:
-        return path.replace("~", "/home/me") if path.startswith("~") else posixpath.join("/work", path)
+        return (
+            path.replace("~", "/home/me") if path.startswith("~") else posixpath.normpath(posixpath.join("/work", path))
+        )
 
 
 def load_texts(
