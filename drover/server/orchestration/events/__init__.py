@@ -1,0 +1,1 @@
+"""What happens on hosts by itself: containers that start, stop and vanish without having been told to."""

@@ -1,0 +1,1 @@
+"""Hosts: the machines of an environment, created from what their agents report."""

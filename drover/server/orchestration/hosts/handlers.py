@@ -1,0 +1,141 @@
+"""The life of a host after it was found: taken into service, relabelled, taken out, evacuated, removed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from drover.common.clock import now_ms
+from drover.server.lifecycle import Again, Chain, Delegate, Done, Handlers, Outcome, Run
+from drover.server.orchestration.agents.ping import Pinger
+from drover.server.orchestration.context import Context
+from drover.server.orchestration.hosts import labels as host_labels
+from drover.server.orchestration.instances.plan import plan_stop_and_remove
+from drover.server.orchestration.instances.usage import Usage
+from drover.server.orchestration.mirror import Mirror
+from drover.server.orchestration.removal import removed
+from drover.server.store import Changes, Record, StoreError
+
+log = structlog.get_logger(__name__)
+
+_REMOVAL_WAIT = 30.0
+
+
+class HostHandlers:
+    """The handlers of ``host.*``."""
+
+    def __init__(self, context: Context, agents: Mirror, usage: Usage, pinger: Pinger) -> None:
+        self._context = context
+        self._agents = agents
+        self._usage = usage
+        self._pinger = pinger
+
+    def register(self, handlers: Handlers) -> None:
+        handlers.register("host.create", self.create)
+        handlers.register("host.activate", self.activate)
+        handlers.register("host.update", self.update)
+        handlers.register("host.deactivate", self.deactivate)
+        handlers.register("host.remove", self.remove)
+
+    async def create(self, run: Run) -> Outcome:
+        return Delegate()
+
+    async def activate(self, run: Run) -> Outcome:
+        return Done()
+
+    async def update(self, run: Run) -> Outcome:
+        """Bring the label rows in step with the labels that were just written."""
+        host = run.record
+        changes = run.plan()
+        labels = {str(key): str(value) for key, value in (host["labels"] or {}).items()}
+        await host_labels.plan_rows(self._context.store, changes, host, labels, host["reportedLabels"] or {})
+        return Done(changes=changes)
+
+    async def deactivate(self, run: Run) -> Outcome:
+        """Nothing is sent: the host only gets no new containers."""
+        if run.data.get("thenRemove"):
+            return Chain("host.remove", data={"thenRemove": False})
+        return Done()
+
+    async def remove(self, run: Run) -> Outcome:
+        """Let every container go, then everything that only existed for the host, its agent last."""
+        await self._usage.ready()
+        left = await self._clear(run.record, only_user_containers=False, timeout=_REMOVAL_WAIT)
+        if left:
+            return Again(1.0, f"Waiting for {left} containers to be removed")
+        changes = run.plan()
+        await self._plan_children(changes, run.record)
+        await self._plan_agent(changes, run.record)
+        changes.release_all(run.record)
+        if run.record["agentId"] is not None:
+            self._pinger.forget(int(run.record["agentId"]))
+        return Done({**removed(self._context.settings, "host"), "removeAfter": None}, changes)
+
+    async def evacuate(self, host: Record) -> int:
+        """Remove all containers of a host but the system's own; returns how many are still there after a while."""
+        await self._usage.ready()
+        return await self._clear(host, only_user_containers=True, timeout=_REMOVAL_WAIT)
+
+    async def _clear(self, host: Record, *, only_user_containers: bool, timeout: float) -> int:
+        ids = self._usage.on_host(host.id)
+        found = (await self._context.store.get_many("instance", ids)).values() if ids else ()
+        going: list[Record] = []
+        for instance in found:
+            if only_user_containers and instance["system"]:
+                continue
+            going.append(instance)
+            changes = self._context.store.changes()
+            plan_stop_and_remove(self._context, changes, instance)
+            try:
+                await self._context.store.commit(changes)
+            except StoreError as moved:
+                log.debug("host.container_moved_on", instance_id=instance.id, reason=str(moved))
+        results = await asyncio.gather(*(self._gone(each, timeout) for each in going))
+        return results.count(False)
+
+    async def _gone(self, instance: Record, timeout: float) -> bool:
+        try:
+            await self._context.watch.until(
+                "instance", instance.id, lambda row: row is None or row["removed"] is not None, timeout=timeout
+            )
+        except TimeoutError:
+            return False
+        return True
+
+    async def _plan_children(self, changes: Changes, host: Record) -> None:
+        gone = removed(self._context.settings, "host")
+        store = self._context.store
+        for pool in await store.find_by("storagePool", hostId=host.id, removed=None):
+            changes.update(pool, {**gone, "state": "removed"})
+        for address in await store.find_by("ipAddress", hostId=host.id, removed=None):
+            changes.update(address, {**gone, "state": "removed"})
+        for label in await store.find_by("label", accountId=host["accountId"], type="host", removed=None):
+            if label["hostId"] == host.id:
+                changes.update(label, {**gone, "state": "removed"})
+        for volume in await store.find_by("volume", hostId=host.id, removed=None):
+            changes.update(volume, {**gone, "state": "removed"})
+        machine = await store.get("physicalHost", int(host["physicalHostId"])) if host["physicalHostId"] else None
+        others = await store.find_by("host", physicalHostId=host["physicalHostId"], removed=None) if machine else []
+        if machine is not None and machine["removed"] is None and all(each.id == host.id for each in others):
+            self._plan_machine(changes, machine)
+
+    def _plan_machine(self, changes: Changes, machine: Record) -> None:
+        """A machine that we made is destroyed by its process; one that somebody registered is only forgotten."""
+        if machine.kind == "machine" and self._context.engine.can_schedule("physicalhost.remove", machine):
+            self._context.engine.schedule(changes, "physicalhost.remove", machine)
+        else:
+            changes.update(machine, {"state": "removed", "removed": now_ms(), "removeTime": now_ms()})
+
+    async def _plan_agent(self, changes: Changes, host: Record) -> None:
+        await self._agents.ready()
+        agent = self._agents.get(host["agentId"])
+        if agent is None:
+            return
+        siblings = await self._context.store.find_by("host", agentId=agent.id, removed=None)
+        if any(each.id != host.id for each in siblings):
+            return
+        for process in ("agent.remove", "agent.deactivate"):
+            if self._context.engine.can_schedule(process, agent):
+                self._context.engine.schedule(changes, process, agent, {"thenRemove": True})
+                return

@@ -1,0 +1,110 @@
+"""Puts hosts, agents and containers together: the parts that know each other only through what they are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from drover.server.lifecycle import Delegate, Handlers, Outcome, Run
+from drover.server.orchestration.agents.channel import AgentChannel
+from drover.server.orchestration.agents.handlers import AgentHandlers
+from drover.server.orchestration.agents.ping import Pinger
+from drover.server.orchestration.background import Background
+from drover.server.orchestration.context import Context
+from drover.server.orchestration.events.container_events import ContainerEvents
+from drover.server.orchestration.events.instance_sync import InstanceSync
+from drover.server.orchestration.hosts.handlers import HostHandlers
+from drover.server.orchestration.hosts.resources import HostResources
+from drover.server.orchestration.images.credentials import RegistryCredentials
+from drover.server.orchestration.instances.allocator import Allocator
+from drover.server.orchestration.instances.connect import Connector
+from drover.server.orchestration.instances.create import Create
+from drover.server.orchestration.instances.remove import Remove
+from drover.server.orchestration.instances.start import Start, StartTools
+from drover.server.orchestration.instances.stop import Stop
+from drover.server.orchestration.instances.usage import Usage
+from drover.server.orchestration.mirror import Mirror
+from drover.server.orchestration.networks.addresses import Addresses
+from drover.server.orchestration.networks.resolve import Networks
+from drover.server.orchestration.simulated import SimulatedAgents
+from drover.server.orchestration.volumes.cleanup import VolumeCleanup
+from drover.server.orchestration.volumes.handlers import VolumeHandlers
+
+_ACTIVATED = ("storagepool", "network", "subnet", "port", "ipaddress", "image")
+"""Types of ours that go from created to active without further ado."""
+
+
+class Service(Protocol):
+    """Something that works as long as the server lives. ``run`` ends by cancellation only."""
+
+    async def run(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hosting:
+    """The parts that others call, and the services that the server's assembly runs."""
+
+    channel: AgentChannel
+    agents: Mirror
+    hosts: Mirror
+    usage: Usage
+    networks: Networks
+    pinger: Pinger
+    host_handlers: HostHandlers
+    simulated: SimulatedAgents
+    stop: Stop
+    services: tuple[Service, ...]
+
+
+def assemble(context: Context, handlers: Handlers) -> Hosting:
+    """Register the handlers of hosts, agents, containers, networks and volumes; returns the parts."""
+    store = context.store
+    agents, hosts = Mirror(store, "agent"), Mirror(store, "host")
+    channel = AgentChannel(context.bus, agents, context.settings)
+    usage = Usage(store, hosts, agents)
+    networks = Networks(store)
+    background = Background()
+    resources = HostResources(context, agents, hosts)
+    sync = InstanceSync(context, channel, hosts)
+    pinger = Pinger(context, agents, channel, on_resources=resources.take, on_instances=sync.take)
+    AgentHandlers(context, agents, hosts, pinger).register(handlers)
+    host_handlers = HostHandlers(context, agents, usage, pinger)
+    host_handlers.register(handlers)
+
+    credentials = RegistryCredentials(store)
+    connector = Connector(store, networks, Addresses(store))
+    tools = StartTools(channel, hosts, Allocator(usage), connector, credentials, background)
+    stop = Stop(context, channel, hosts, usage)
+    handlers.register("instance.create", Create(context, networks, credentials))
+    handlers.register("instance.start", Start(context, tools))
+    handlers.register("instance.stop", stop.stop)
+    handlers.register("instance.restart", stop.restart)
+    handlers.register("instance.error", stop.error)
+    Remove(context, channel, hosts, VolumeCleanup(context)).register(handlers)
+    VolumeHandlers(context, channel, hosts).register(handlers)
+    ContainerEvents(context, channel, hosts).register(handlers)
+    for name in _ACTIVATED:
+        handlers.register(f"{name}.create", _activate)
+
+    simulated = SimulatedAgents(context.bus, agents)
+    return Hosting(
+        channel=channel,
+        agents=agents,
+        hosts=hosts,
+        usage=usage,
+        networks=networks,
+        pinger=pinger,
+        host_handlers=host_handlers,
+        simulated=simulated,
+        stop=stop,
+        services=(simulated, pinger, background),
+    )
+
+
+def build(context: Context, handlers: Handlers) -> list[Service]:
+    """:func:`assemble` for whoever needs nothing but the services to run."""
+    return list(assemble(context, handlers).services)
+
+
+async def _activate(run: Run) -> Outcome:
+    return Delegate()

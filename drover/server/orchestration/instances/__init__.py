@@ -1,0 +1,1 @@
+"""Containers: from the wish for one to the running thing on a host, and back."""

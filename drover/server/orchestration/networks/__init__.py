@@ -1,0 +1,1 @@
+"""Networks as containers see them: which one a container joins, and the address it gets there."""
