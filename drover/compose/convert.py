@@ -190,10 +190,19 @@ def _typed_fields(service: Service, kind: Kind, stack: str) -> Body:
     if service.lb_config is not None and service.lb_config.port_rules:
         body["lbConfig"] = balancer.target_rules(service.lb_config)
     if kind is Kind.NETWORK_DRIVER:
-        body["networkDriver"] = to_wire(service.network_driver)
+        body["networkDriver"] = _network_driver(service)
     if kind is Kind.STORAGE_DRIVER:
         body["storageDriver"] = to_wire(service.storage_driver)
     return body
+
+
+def _network_driver(service: Service) -> Body:
+    """The driver without empty addresses: templates leave them empty when a question is not answered."""
+    driver: Body = to_wire(service.network_driver)
+    network = driver.get("defaultNetwork")
+    if network and "subnets" in network:
+        network["subnets"] = [{key: value for key, value in one.items() if value} for one in network["subnets"]]
+    return driver
 
 
 def _primary(service: Service, kind: Kind, stack: str, builds: Mapping[str, BuiltImage]) -> Body:
