@@ -79,6 +79,9 @@ def start_agent(host: HostLayout, address: str, registration: str, *, tag: str) 
         "CATTLE_HOSTNAME": host.name,
         "CATTLE_STATE_DIR": str(host.agent_state),
         "CATTLE_HOME": str(host.agent_state),
+        # The machine may be a cloud's; its hosts are not.
+        "CATTLE_DETECT_CLOUD_PROVIDER": "false",
+        "DROVER_VOLUME_PLUGIN_DIR": str(host.run / "volume-plugins"),
     }
     return spawn(
         on_host(host, drover_command(), "agent", registration),
