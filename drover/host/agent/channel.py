@@ -28,7 +28,7 @@ from drover.client.events import (
     encode,
 )
 from drover.common.backoff import Backoff
-from drover.host.agent.server import KEYS_REFUSED, Server, ServerError, WebSocket
+from drover.host.agent.server import KEYS_REFUSED, Server, ServerError, WebSocket, without_url
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class Channel:
             try:
                 reason = await self._session(submit)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                reason = str(error) or type(error).__name__
+                reason = without_url(error)
             if asyncio.get_running_loop().time() - began > STABLE_AFTER:
                 backoff.reset()
             delay = backoff.next_delay()

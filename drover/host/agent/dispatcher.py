@@ -150,7 +150,7 @@ class Dispatcher:
             reply = await self._run(request)
         finally:
             self._running.pop(request.id, None)
-        if reply is None or not request.reply_to:
+        if reply is None or not _wants_reply(request):
             return
         if request.id:
             self._store.put(request.id, reply)
@@ -162,7 +162,7 @@ class Dispatcher:
         async def progress(text: str, percent: int | None) -> None:
             if request.id in self._running:
                 self._running[request.id] = text
-            if request.reply_to:
+            if _wants_reply(request):
                 await self._send(_progress_reply(request, text, percent))
 
         began = time.monotonic()
@@ -193,6 +193,11 @@ def _resource_key(request: Request) -> str:
     if request.name == "ping":
         return f"ping:{request.resource_id}"
     return f"{request.resource_type}:{request.resource_id}"
+
+
+def _wants_reply(request: Request) -> bool:
+    """Fire-and-forget events carry `<name>.reply`, a name that servers do not let agents publish."""
+    return (request.reply_to or "").startswith("reply.")
 
 
 def _reply(request: Request, **fields: Any) -> Reply:

@@ -150,6 +150,13 @@ def _tls(state_dir: Path) -> ssl.SSLContext | bool:
     return context
 
 
+def without_url(error: Exception) -> str:
+    """An error as it may be logged: aiohttp quotes the URL of a failed upgrade, and with it the stream token."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"{error.status} {error.message}"
+    return str(error) or type(error).__name__
+
+
 def api_root(url: str) -> str:
     """Scheme and host of a URL: what does not change between its API versions."""
     parts = urlsplit(url)

@@ -16,7 +16,7 @@ from aiodocker.exceptions import DockerError
 
 from drover.common.backoff import Backoff
 from drover.host.agent.errors import AgentError
-from drover.host.agent.server import Server, ServerError
+from drover.host.agent.server import Server, ServerError, without_url
 from drover.host.agent.streams.multiplex import Frame, FrameType, Stream, StreamClosed, parse_frame
 
 log = structlog.get_logger(__name__)
@@ -50,14 +50,14 @@ class StreamBackend:
 
     async def run(self) -> None:
         """Connects, and connects again with a fresh token, until cancelled."""
-        backoff = Backoff(initial=1.0)
+        backoff = Backoff(initial=1.0, maximum=10.0)
         while True:
             began = asyncio.get_running_loop().time()
             try:
                 await self._session(await self._token())
                 reason = "closed by the server"
             except (ServerError, aiohttp.ClientError, TimeoutError, OSError) as error:
-                reason = str(error) or type(error).__name__
+                reason = without_url(error)
                 if isinstance(error, ServerError) and error.status == 501:
                     log.info("streams.disabled", reason="the server's stream proxy is switched off")
                     return
