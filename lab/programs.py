@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ def start_server(layout: LabLayout, address: str, options: Sequence[str]) -> Pro
         f"--data-dir={layout.server_data}",
         *options,
     )
-    return spawn(argv, role="server", tag=layout.tag, log=layout.run / "server.log", environment=os.environ)
+    log = layout.run / "server.log"
+    return spawn(argv, role="server", tag=layout.tag, log=log, environment=_with_bytecode(os.environ))
 
 
 async def wait_for_server(url: str, process: ProcessRecord, log: Path, timeout: float = 30.0) -> None:
@@ -57,16 +58,26 @@ async def wait_for_server(url: str, process: ProcessRecord, log: Path, timeout: 
             await asyncio.sleep(0.05)
 
 
+async def environment_url(server_url: str) -> str:
+    """The API address of the default environment."""
+    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+        projects = (await _call(session, "GET", f"{server_url}/v2-beta/projects"))["data"]
+    if not projects:
+        raise LabError(f"{server_url} has no environment")
+    return f"{server_url}/v2-beta/projects/{projects[0]['id']}"
+
+
 async def registration_url(server_url: str, timeout: float = 20.0) -> str:
     """A registration token of the default environment, as the URL that an agent is started with."""
+    tokens = f"{await environment_url(server_url)}/registrationtokens"
     deadline = time.monotonic() + timeout
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
-        token = await _call(session, "POST", f"{server_url}/v2-beta/registrationtokens")
+        token = await _call(session, "POST", tokens)
         while token["state"] != "active" or not token.get("registrationUrl"):
             if time.monotonic() > deadline:
                 raise LabError(f"the registration token does not become active: {token}")
             await asyncio.sleep(0.1)
-            token = await _call(session, "GET", f"{server_url}/v2-beta/registrationtokens/{token['id']}")
+            token = await _call(session, "GET", f"{tokens}/{token['id']}")
     return str(token["registrationUrl"])
 
 
@@ -74,7 +85,7 @@ def start_agent(host: HostLayout, address: str, registration: str, *, tag: str) 
     """Start the host's agent, which registers the host or, with its old state, resumes as the same one."""
     host.agent_state.mkdir(parents=True, exist_ok=True)
     environment = {
-        **host_environment(host),
+        **_with_bytecode(host_environment(host)),
         "CATTLE_AGENT_IP": address,
         "CATTLE_HOSTNAME": host.name,
         "CATTLE_STATE_DIR": str(host.agent_state),
@@ -95,15 +106,21 @@ def start_agent(host: HostLayout, address: str, registration: str, *, tag: str) 
 async def wait_for_hosts(server_url: str, names: Sequence[str], timeout: float = 60.0) -> None:
     """Return when the server shows all these hosts as active."""
     deadline = time.monotonic() + timeout
+    url = f"{await environment_url(server_url)}/hosts"
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
         while True:
-            hosts = (await _call(session, "GET", f"{server_url}/v2-beta/hosts"))["data"]
+            hosts = (await _call(session, "GET", url))["data"]
             active = {host["hostname"] for host in hosts if host["state"] == "active"}
             if active.issuperset(names):
                 return
             if time.monotonic() > deadline:
                 raise LabError(f"hosts {sorted(set(names) - active)} are not active after {timeout:g} s")
             await asyncio.sleep(0.1)
+
+
+def _with_bytecode(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without Python's cache of compiled modules the programs take several times as long to start."""
+    return {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 async def _api_answers(session: aiohttp.ClientSession, url: str) -> bool:

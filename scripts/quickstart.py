@@ -118,14 +118,19 @@ def _add_host(url: str) -> None:
     _wait("the host", 60, lambda: _active_hosts(url), logs_of=AGENT)
 
 
+def _environment(url: str) -> str:
+    """API address of the environment that the login chose."""
+    return f"{url}/v2-beta/projects/{json.loads(CLI_CONFIG.read_text())['environment']}"
+
+
 def _active_hosts(url: str) -> list[str]:
-    hosts = _call("GET", f"{url}/v2-beta/hosts")["data"]
+    hosts = _call("GET", f"{_environment(url)}/hosts")["data"]
     return [host["hostname"] for host in hosts if host["state"] == "active"]
 
 
 def _healthy_pages(url: str) -> list[str] | None:
     """The addresses of the example's service, once all its containers run and count as healthy."""
-    services = _call("GET", f"{url}/v2-beta/services?name=web")["data"]
+    services = _call("GET", f"{_environment(url)}/services?name=web")["data"]
     for service in services:
         if service["state"] == "active" and service["healthState"] == "healthy":
             endpoints = service.get("publicEndpoints") or []
