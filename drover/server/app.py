@@ -11,35 +11,53 @@ import contextlib
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import structlog
 import uvicorn
 
+from drover.common.errors import SettingsError
+from drover.common.settings import setting
 from drover.server.assembly import Assembly
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """The server's configuration; each field is a flag of ``drover server`` and a variable ``DROVER_*``."""
+    """What an operator chooses about a server."""
 
-    listen: str = "0.0.0.0:8080"  # noqa: S104 - a control plane is there to be reached; --listen narrows it
-    data_dir: Path = field(default_factory=lambda: Path("/var/lib/drover"))
-    db: str = ""
-    auth: Literal["local", "none"] = "local"
-    log_format: Literal["text", "json"] = "text"
-    trusted_proxies: tuple[str, ...] = ()
+    listen: str = setting(default="0.0.0.0:8080", help="Address and port to serve on.")
+    data_dir: Path = setting(default=Path("/var/lib/drover"), help="Where keys and the embedded database live.")
+    db: str = setting(default="", help="postgresql://… or mysql://…; empty: SQLite in the data directory.")
+    auth: Literal["local", "none"] = setting(default="local", help="Access control; none lets everybody do everything.")
+    trusted_proxies: tuple[str, ...] = setting(
+        default=(), help="Networks (CIDR) of proxies whose X-Forwarded-* headers are believed."
+    )
 
     @property
     def address(self) -> tuple[str, int]:
         host, _, port = self.listen.rpartition(":")
         if not port.isdigit():
-            raise ValueError(f"--listen: {self.listen!r} is not HOST:PORT, such as 0.0.0.0:8080 or [::]:8080")
+            raise SettingsError(f"--listen: {self.listen!r} is not HOST:PORT, such as 0.0.0.0:8080 or [::]:8080")
         return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server that answers at ``url``."""
+
+    url: str
+    assembly: Assembly
+
+
+_FIRST_LOGIN = """
+  First start: log in as  admin  with the password  {password}
+  It is shown only once. Change it with: drover login
+
+"""
 
 
 class _HttpServer(uvicorn.Server):
@@ -51,8 +69,9 @@ class _HttpServer(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: ServerSettings) -> AsyncIterator[str]:
-    """A running server within this process; yields its URL. Port 0 picks a free one."""
+async def serving(settings: ServerSettings) -> AsyncIterator[Serving]:
+    """A running server within this process. Port 0 picks a free one."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
     async with Assembly.open(settings.data_dir, settings.db, settings.auth, settings.trusted_proxies) as assembly:
         host, port = settings.address
         config = uvicorn.Config(
@@ -61,7 +80,7 @@ async def serving(settings: ServerSettings) -> AsyncIterator[str]:
             port=port,
             log_config=None,
             access_log=False,
-            lifespan="off",
+            lifespan="on",
             server_header=False,
             timeout_graceful_shutdown=2,
             ws_ping_interval=20.0,
@@ -76,7 +95,7 @@ async def serving(settings: ServerSettings) -> AsyncIterator[str]:
                     raise RuntimeError(f"cannot listen on {settings.listen}: is the port in use?")
                 await asyncio.sleep(0.005)
             bound = server.servers[0].sockets[0].getsockname()[1]
-            yield f"http://{_reachable(host)}:{bound}"
+            yield Serving(f"http://{_reachable(host)}:{bound}", assembly)
         finally:
             assembly.close_streams()
             server.should_exit = True
@@ -89,10 +108,11 @@ async def run_server(settings: ServerSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    async with serving(settings) as url:
-        log.info("server.ready", url=url, auth=settings.auth)
-        sys.stdout.flush()
+    async with serving(settings) as server:
+        if server.assembly.admin_password is not None:
+            sys.stdout.write(_FIRST_LOGIN.format(password=server.assembly.admin_password))
+            sys.stdout.flush()
+        log.info("server.ready", url=server.url, auth=settings.auth)
         await stop.wait()
         log.info("server.stopping")
 

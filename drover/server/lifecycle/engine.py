@@ -37,6 +37,7 @@ class _Job:
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
     superseded: bool = False
+    finishing: bool = False  # its last commit is on the way; a successor that this commit schedules is no rival
 
 
 @dataclass(slots=True)
@@ -155,7 +156,7 @@ class Engine:
         current = slot.current
         if current is None:
             self._start_next(key, slot)
-        else:
+        elif not current.finishing:
             # Scheduling moved the state on, so the older process can no longer finish: let go of it now.
             current.superseded = True
             if current.timer is not None:
@@ -290,7 +291,12 @@ class Engine:
             reason = "CHAIN"
             self._chain(changes, outcome, planned, {**run.data, **outcome.data})
         self._plan_close(changes, job.process_record, run, reason, "SUCCESS")
-        await self.store.commit(changes)
+        job.finishing = True
+        try:
+            await self.store.commit(changes)
+        except StoreError:
+            job.finishing = False
+            raise
         return False
 
     def _chain(self, changes: Changes, outcome: Chain, planned: Record, data: dict[str, Any]) -> None:

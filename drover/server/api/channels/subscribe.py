@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from drover.server.api.auth.revocations import Revocations
 from drover.server.api.caller import Authenticator, Caller
 from drover.server.api.channels.feeds import Feed, Feeds, Renderer, View
 from drover.server.api.channels.wire import decode_frame, encode_event, logout_frame, ping_frame
@@ -39,7 +40,7 @@ BaseUrl = Callable[[HTTPConnection], str]
 
 
 class Subscriptions:
-    """Serves subscribe WebSockets, and knows which are open so that a revoked credential closes them at once."""
+    """Serves subscribe WebSockets. A right that is taken away closes the sockets opened with it at once."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Subscriptions:
         authenticate: Authenticator,
         render: Renderer,
         base_url: BaseUrl,
+        revocations: Revocations,
     ) -> None:
         self._bus = bus
         self._feeds = feeds
@@ -57,7 +59,8 @@ class Subscriptions:
         self._authenticate = authenticate
         self._render = render
         self._base_url = base_url
-        self._open: dict[asyncio.Task[None], Caller] = {}
+        self._revocations = revocations
+        self._open: set[asyncio.Task[None]] = set()
 
     async def endpoint(self, socket: WebSocket) -> None:
         """The route: ``/{version}/subscribe`` and ``/{version}/projects/{project}/subscribe``."""
@@ -71,7 +74,8 @@ class Subscriptions:
         headers = [(CHANNEL_HEADER.encode(), CHANNEL_VERSION.encode())] if agent else []
         await socket.accept(headers=headers)
         task = asyncio.create_task(self._serve(socket, caller, names))
-        self._open[task] = caller
+        self._open.add(task)
+        unwatch = self._revocations.watch(caller, lambda: _cancel(task))
         try:
             await task
         except asyncio.CancelledError:
@@ -79,14 +83,13 @@ class Subscriptions:
                 task.cancel()
                 raise
         finally:
-            self._open.pop(task, None)
+            self._open.discard(task)
+            unwatch()
 
-    def close_for(self, matches: Callable[[Caller], bool]) -> int:
-        """Close the sockets of callers that may no longer be here. Returns how many."""
-        found = [task for task, caller in self._open.items() if matches(caller)]
-        for task in found:
+    def close_all(self) -> None:
+        """The server stops: clients reconnect elsewhere, or here in a moment."""
+        for task in self._open:
             task.cancel()
-        return len(found)
 
     async def _admit(self, socket: WebSocket) -> Caller:
         _check_origin(socket)
@@ -174,6 +177,10 @@ class Subscriptions:
             log.warning("agent.bad_frame", agent_id=caller.agent_id, error=str(error))
         except NotAsked as error:
             log.debug("agent.late_reply", agent_id=caller.agent_id, reason=str(error))
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
 
 
 class _Ended(Exception):

@@ -66,6 +66,7 @@ class Tunnel:
         self._socket = socket
         self._streams: dict[str, Stream] = {}
         self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
         self.closed = False
 
     async def open(self, uri: str) -> Stream:
@@ -89,20 +90,29 @@ class Tunnel:
                 raise HostNotConnected(self.host_uuid) from error
 
     async def serve(self) -> None:
-        """Pass on what the host says until its socket closes."""
+        """Pass on what the host says until its socket closes, or the server stops."""
+        self._task = asyncio.create_task(self._receive(), name=f"tunnel:{self.host_uuid}")
         try:
-            while True:
-                message = await self._socket.receive()
-                if message["type"] == "websocket.disconnect":
-                    return
-                text = message.get("text")
-                if text is not None:
-                    await self._dispatch(text)
+            await asyncio.wait([self._task])
         finally:
+            self._task.cancel()
             self.closed = True
             for stream in list(self._streams.values()):
                 stream.deliver(None)
             self._streams.clear()
+
+    def end(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            if text is not None:
+                await self._dispatch(text)
 
     async def _dispatch(self, text: str) -> None:
         key, _, rest = text.partition(_SEPARATOR)
@@ -129,6 +139,11 @@ class Tunnels:
         if tunnel is None or tunnel.closed:
             raise HostNotConnected(host_uuid)
         return tunnel
+
+    def close_all(self) -> None:
+        """The server stops: end every stream, so that the agents' sockets can be closed."""
+        for tunnel in self._by_host.values():
+            tunnel.end()
 
     async def serve(self, host_uuid: str, socket: WebSocket) -> None:
         tunnel = Tunnel(host_uuid, socket)

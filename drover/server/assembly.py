@@ -1,0 +1,177 @@
+"""All parts of a server, joined: what depends on what is said here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute, WebSocketRoute
+
+from drover.server.api.app import create_api
+from drover.server.api.auth.access import AccessControl
+from drover.server.api.call import Call
+from drover.server.api.channels.access import StreamAccess
+from drover.server.api.channels.agent_types import AgentTypes
+from drover.server.api.channels.feeds import Feeds, View
+from drover.server.api.channels.publishing import Publishing
+from drover.server.api.channels.streams import StreamProxy
+from drover.server.api.channels.subscribe import Subscriptions
+from drover.server.api.channels.tokens import StreamTokens
+from drover.server.api.channels.tunnel import Tunnels
+from drover.server.api.deploy import ComposeDeployer
+from drover.server.api.extensions import Extensions
+from drover.server.api.internal import InternalAuthenticator
+from drover.server.api.rendering import render_aligned
+from drover.server.api.request import ApiConfig, base_url
+from drover.server.api.types import (
+    accounts,
+    credentials,
+    projects,
+    register_types,
+    registration,
+    registries,
+    secrets,
+    tokens,
+)
+from drover.server.api.urls import Urls
+from drover.server.bus import Bus
+from drover.server.lifecycle import Engine, Handlers, Watch
+from drover.server.orchestration import hosts_and_instances
+from drover.server.orchestration.accounts import AccountHandlers
+from drover.server.orchestration.context import Context
+from drover.server.orchestration.networks.defaults import plan_default_networks
+from drover.server.orchestration.registration import GenericObjectHandlers
+from drover.server.orchestration.seed import seed
+from drover.server.orchestration.services import build as build_services
+from drover.server.orchestration.settings import Settings
+from drover.server.resources import catalog
+from drover.server.resources.tables import column_fields, table
+from drover.server.store import Database, Record, Store, TypeMap
+from drover.server.store.database import database_url
+from drover.server.store.schema import migrate
+
+log = structlog.get_logger(__name__)
+
+_FAMILIES = (accounts, credentials, projects, registration, registries, secrets, tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A server that runs, without its listening socket."""
+
+    context: Context
+    api: Starlette
+    subscriptions: Subscriptions
+    tunnels: Tunnels
+    admin_password: str | None
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        cls, data_dir: Path, db: str, auth: Literal["local", "none"], trusted_proxies: Sequence[str]
+    ) -> AsyncIterator[Assembly]:
+        database = Database(database_url(db, data_dir=data_dir))
+        await migrate(database)
+        store = Store(database, type_maps())
+        await store.start()
+        try:
+            async with _running(store, data_dir, auth, trusted_proxies) as assembly:
+                yield assembly
+        finally:
+            await store.stop()
+
+    def close_streams(self) -> None:
+        """Let go of the connections that would otherwise stay open for ever."""
+        self.subscriptions.close_all()
+        self.tunnels.close_all()
+
+
+def type_maps() -> list[TypeMap]:
+    """The stored types and where their fields lie."""
+    names = sorted(name for name, each in catalog().resources.items() if each.stored and each.parent is None)
+    return [TypeMap(name, table(name), column_fields(name)) for name in names]
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    store: Store, data_dir: Path, auth: Literal["local", "none"], trusted_proxies: Sequence[str]
+) -> AsyncIterator[Assembly]:
+    settings = Settings(store)
+    await settings.start()
+    handlers = Handlers()
+    engine = Engine(store, catalog().processes, handlers)
+    context = Context(store=store, engine=engine, bus=Bus(), watch=Watch(store), settings=settings)
+    access = AccessControl.open(context, data_dir)
+    extensions = Extensions()
+    deployer = ComposeDeployer(context)
+    hosting = hosts_and_instances.assemble(context, handlers)
+    services = build_services(context, handlers, deployer)
+    AccountHandlers(context, [plan_default_networks]).register(handlers)
+    GenericObjectHandlers(context).register(handlers)
+    seeded = await seed(context, auth=auth, project_seeds=[plan_default_networks])
+    config = ApiConfig(trusted_proxies=tuple(trusted_proxies))
+    subscriptions, tunnels, routes = _channels(context, access, extensions, config)
+    register_types(extensions, context)
+    for family in _FAMILIES:
+        family.install(extensions, access)
+    authenticate = InternalAuthenticator(access.authenticate)
+    api = create_api(context, authenticate=authenticate, extensions=extensions, config=config, routes=routes)
+    deployer.bind(api)
+    runs = [*(each.run() for each in hosting.services), services.reconciler.run(), services.health.run()]
+    tasks = [asyncio.create_task(run) for run in runs]
+    await engine.recover()
+    try:
+        yield Assembly(context, api, subscriptions, tunnels, seeded.admin_password)
+    finally:
+        await engine.stop()
+        await _end(tasks)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            log.error("server.part_failed", error=repr(outcome))
+
+
+def _channels(
+    context: Context, access: AccessControl, extensions: Extensions, config: ApiConfig
+) -> tuple[Subscriptions, Tunnels, list[BaseRoute]]:
+    tokens = StreamTokens(access.host_keys)
+    tunnels = Tunnels()
+    StreamAccess(tokens).register(extensions)
+    AgentTypes(tokens).register(extensions)
+    Publishing(context.bus).register(extensions)
+
+    def address(connection: HTTPConnection) -> str:
+        return base_url(connection, config, context.settings)
+
+    async def render(view: View, records: Sequence[Record]) -> Mapping[tuple[str, int], Mapping[str, Any]]:
+        urls = Urls(view.base_url, view.version, view.project)
+        call = Call(context=context, extensions=extensions, caller=view.caller, urls=urls)
+        shown = await render_aligned(call, records)
+        return {record.key: each for record, each in zip(records, shown, strict=True) if each is not None}
+
+    subscriptions = Subscriptions(
+        bus=context.bus,
+        feeds=Feeds(context.store),
+        settings=context.settings,
+        authenticate=access.authenticate,
+        render=render,
+        base_url=address,
+        revocations=access.revocations,
+    )
+    routes: list[BaseRoute] = [
+        WebSocketRoute("/{version}/subscribe", subscriptions.endpoint),
+        WebSocketRoute("/{version}/projects/{project}/subscribe", subscriptions.endpoint),
+        *StreamProxy(tokens, tunnels).routes(),
+    ]
+    return subscriptions, tunnels, routes
