@@ -5,13 +5,15 @@ The way of a file: `load` (templates, YAML, sections, variables, types, extends,
 what exists; `export` goes the other way.
 """
 
+from drover.compose.answers import read_answers, read_questions
 from drover.compose.convert import Kind, Link, ServicePlan, local_builds, plan_services, volume_bodies
 from drover.compose.diff import ServiceChange, diff_service, upgrade_launch_configs
 from drover.compose.errors import ComposeError, Mark, Problem, Severity
 from drover.compose.export import ComposeFiles, ExportNames, ServiceName, export_stack
 from drover.compose.launch_config import BuiltImage
 from drover.compose.load import load_project
-from drover.compose.model import ComposeProject, FileSource, Service, SourceFile
+from drover.compose.model import ComposeProject, FileSource, Question, Service, SourceFile
+from drover.compose.names import api_name, stack_name
 from drover.compose.order import waves
 from drover.compose.references import (
     CertificateRef,
@@ -36,6 +38,7 @@ __all__ = [
     "Link",
     "Mark",
     "Problem",
+    "Question",
     "Reference",
     "SecretRef",
     "Service",
@@ -47,13 +50,17 @@ __all__ = [
     "Severity",
     "SourceFile",
     "TransformError",
+    "api_name",
     "diff_service",
     "export_stack",
     "load_project",
     "local_builds",
     "plan_services",
+    "read_answers",
+    "read_questions",
     "references",
     "resolve",
+    "stack_name",
     "transform",
     "upgrade_launch_configs",
     "volume_bodies",

@@ -11,7 +11,7 @@ from typing import Any
 from drover.compose import lb_labels
 from drover.compose.lb_labels import Listener
 from drover.compose.model import LbConfig, Service
-from drover.compose.references import Body, CertificateRef, ServiceRef, SettingRef, service_ref, to_wire
+from drover.compose.references import Body, CertificateRef, SettingRef, service_ref, to_wire
 
 IMAGE_SETTING = "lb.instance.image"
 SELECTOR_LINK_LABEL = "io.rancher.service.selector.link"
@@ -155,9 +155,3 @@ def _config_text(service: Service) -> str:
     accepting = lb_labels.parse_ports(service.label(lb_labels.PROXY_PROTOCOL_LABEL) or "")
     sections += [f"frontend {port}\n    accept-proxy" for port in accepting]
     return "\n".join(sections) + "\n" if sections else ""
-
-
-def rule_targets(body: Body) -> tuple[ServiceRef, ...]:
-    """The services that the rules of an lbConfig point at."""
-    targets = (rule.get("serviceId") for rule in body.get("portRules", ()))
-    return tuple(dict.fromkeys(target for target in targets if isinstance(target, ServiceRef)))

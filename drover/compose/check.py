@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from drover.compose import lb_labels
 from drover.compose.errors import Problems
 from drover.compose.merge import Draft
+from drover.compose.names import api_name
 
 EXTERNAL_IMAGE = "rancher/external-service"
 DNS_IMAGE = "rancher/dns-service"
@@ -200,8 +201,3 @@ def launch_config_name(volumes_from: str) -> str:
     """The service named by an entry of `volumes_from`: `name[:mode]`, or `container:name[:mode]`."""
     parts = volumes_from.split(":")
     return parts[1] if parts[0] == "container" and len(parts) > 1 else parts[0]
-
-
-def api_name(text: str) -> str:
-    """The nearest name that the API accepts for a service or a stack."""
-    return re.sub(r"[^a-zA-Z0-9-]+", "-", text, flags=re.ASCII).strip("-")[:63].strip("-") or "service"

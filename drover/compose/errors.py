@@ -117,6 +117,11 @@ class Problems:
         """All warnings so far, in the same order."""
         return self._sorted(Severity.WARNING)
 
+    @property
+    def full(self) -> bool:
+        """Whether no further finding is kept, so that none needs to be worked out."""
+        return len(self._found) >= self.LIMIT
+
     def raise_errors(self) -> None:
         """Raise `ComposeError` with all errors so far, if there are any."""
         if errors := self.errors:
@@ -128,5 +133,5 @@ class Problems:
         return tuple(sorted(chosen, key=lambda p: (self._files.get(p.file, unknown), p.line, p.column)))
 
     def _add(self, problem: Problem) -> None:
-        if len(self._found) < self.LIMIT or (problem.severity is Severity.ERROR and not self.errors):
+        if not self.full or (problem.severity is Severity.ERROR and not self.errors):
             self._found[problem] = None

@@ -379,9 +379,13 @@ class HostDefinition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A question of the catalog section; only what variables need."""
+    """A question of the catalog section: what answering it on a terminal needs. Defaults are text."""
 
     variable: str
+    label: str = ""
+    description: str = ""
+    type: str = "string"
+    options: tuple[str, ...] = ()
     default: str | None = None
     required: bool = False
 

@@ -16,6 +16,9 @@ from drover.compose.model import Build, Logging
 from drover.compose.nodes import Entry, Mapping, Node, is_null
 from drover.compose.values import Field
 
+#: A longer key is no misspelling, and is not repeated in full.
+MAX_SHOWN = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -64,7 +67,7 @@ def _decode(
 
 
 def _report_unknown(entry: Entry, key: Key | None, service: str, dialect: Dialect, problems: Problems) -> None:
-    message = f"Unsupported config option for {service} service: '{entry.key}'"
+    message = f"Unsupported config option for {service} service: '{entry.key[:MAX_SHOWN]}'"
     if key is not None:
         problems.error(entry.mark, message, f"in a version 2 file write {key.instead}")
     elif entry.key in ELSEWHERE and dialect.minor:
@@ -72,13 +75,13 @@ def _report_unknown(entry: Entry, key: Key | None, service: str, dialect: Dialec
     elif entry.key in ELSEWHERE:
         problems.error(entry.mark, message, ELSEWHERE[entry.key])
     else:
-        problems.error(entry.mark, message, suggest_key(entry.key))
+        problems.error(entry.mark, message, "" if problems.full else suggest_key(entry.key))
 
 
 def suggest_key(unknown: str) -> str:
     """`did you mean ...?` for a misspelt key, or nothing."""
     known = MISSPELLINGS.get(unknown)
-    if known is None:
+    if known is None and len(unknown) <= MAX_SHOWN:
         close = difflib.get_close_matches(unknown.lower().replace("-", "_"), list(KEYS), 1, 0.7)
         known = close[0] if close else None
     return f"did you mean '{known}'?" if known else ""

@@ -134,13 +134,23 @@ def _questions(catalog: Node | None) -> tuple[Question, ...]:
         variable = item.get("variable") if isinstance(item, Mapping) else None
         if not isinstance(item, Mapping) or not isinstance(variable, Scalar):
             continue
-        default, required = item.get("default"), item.get("required")
-        value = default.value if isinstance(default, Scalar) else None
+        required, options = item.get("required"), item.get("options")
         found.append(
             Question(
                 variable=variable.text,
-                default=None if value is None else scalar_text(value),
+                label=_scalar(item, "label") or "",
+                description=_scalar(item, "description") or "",
+                type=_scalar(item, "type") or "string",
+                options=tuple(one.text for one in options.items if isinstance(one, Scalar))
+                if isinstance(options, Sequence)
+                else (),
+                default=_scalar(item, "default"),
                 required=isinstance(required, Scalar) and required.value is True,
             )
         )
     return tuple(found)
+
+
+def _scalar(item: Mapping, key: str) -> str | None:
+    node = item.get(key)
+    return scalar_text(node.value) if isinstance(node, Scalar) and node.value is not None else None

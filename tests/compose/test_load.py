@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from drover.compose import ComposeError, SourceFile, load_project
-from drover.compose.model import HostDefinition, RestartPolicy, SecretDefinition, VolumeTemplate
+from drover.compose.model import DockerHealthCheck, HostDefinition, RestartPolicy, SecretDefinition, VolumeTemplate
 
 V2 = "version: '2'\nservices:\n"
 
@@ -176,6 +176,22 @@ def test_question_defaults_answer_variables(load: Callable) -> None:
         ("health_check: {port: web}", "'health_check.port' contains an invalid type, it should be an integer."),
         ("lb_config: {port_rules: {a: b}}", "'lb_config.port_rules' contains an invalid type, it should be a list."),
         ("build: {contxt: .}", "'build' contains unsupported option: 'contxt'"),
+        ("ulimits: [a]", "'ulimits' contains an invalid type, it should be a map."),
+        ("logging: text", "'logging' contains an invalid type, it should be a map."),
+        ("build: [a]", "'build' contains an invalid type, it should be a string or a map."),
+        ("secrets: a", "'secrets' contains an invalid type, it should be a list."),
+        ("depends_on: a", "'depends_on' contains an invalid type, it should be a list or a map."),
+        ("extends: [a]", "'extends' contains an invalid type, it should be a string or a map."),
+        ("extends: {file: a}", "'extends' names no service to extend."),
+        ("healthcheck: a", "'healthcheck' contains an invalid type, it should be a map."),
+        ("cpus: many", "'cpus' contains an invalid type, it should be a number."),
+        ("devices: {a: b}", "'devices' contains an invalid type, it should be a list."),
+        ("extra_hosts: a", "'extra_hosts' contains an invalid type, it should be a list or a map."),
+        ("metadata: a", "'metadata' contains an invalid type, it should be a map."),
+        ("log_opt: a", "'log_opt' contains an invalid type, it should be a map."),
+        ("device_read_bps: a", "'device_read_bps' contains an invalid type, it should be a list or a map."),
+        ("disks: a", "'disks' contains an invalid type, it should be a list."),
+        ("description: [a]", "'description' contains an invalid type, it should be a string."),
         ("image: a:$", 'Invalid interpolation format for key "image": "a:$"'),
     ],
 )
@@ -212,6 +228,13 @@ def test_wrong_values(keys: str, message: str, errors_of: Callable) -> None:
         ("ports: [22:22, '1000-1010:1000-1010/udp', '127.0.0.1::80', '[::1]:80:80']", "ports",
          ("22:22", "1000-1010:1000-1010/udp", "127.0.0.1::80", "[::1]:80:80")),
         ("network_mode: host", "network_mode", "host"),
+        ("devices: ['/dev/a:rw']", "devices", ("/dev/a:/dev/a:rw",)),
+        ("extra_hosts: {a: 1.2.3.4}", "extra_hosts", ("a:1.2.3.4",)),
+        ("cpus: 0.5", "cpus", 0.5),
+        ("healthcheck: {disable: true}", "healthcheck", DockerHealthCheck(test=("NONE",))),
+        ("healthcheck: {test: [CMD, x], start_period: 5s}", "healthcheck", DockerHealthCheck(test=("CMD", "x"))),
+        ("depends_on: {a: {condition: service_completed_successfully}}", "depends_on", {"a": "service_started"}),
+        ("shm_size: '1.5k'", "shm_size", 1536),
         ("tmpfs: /run", "tmpfs", {"/run": ""}),
         ("extra_hosts: ['a:1.2.3.4']", "extra_hosts", ("a:1.2.3.4",)),
         ("scale: ${N}", "scale", 3),
@@ -329,6 +352,32 @@ def test_relative_paths_on_the_command_line(memory_files: Callable) -> None:
     assert web.volumes == ("/work/app/data:/d:ro", "/home/me/x:/x", "n:/n", "/work/up:/u")
     assert web.build is not None
     assert web.build.context == "/work/other/src"
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("volumes: [a]", "the section 'volumes' must be a map"),
+        ("volumes: {a: text}", "Service 'a' configuration key 'a' contains an invalid type"),
+        ("secrets: {a: {}}", "is a secret without 'file' and not 'external'. (add 'external: true')"),
+        ("hosts: {a: {count: 1000}}", "asks for 1000 hosts; 0 to 100 are possible."),
+        ("hosts: {a: 5}", "contains an invalid type, it should be a map."),
+    ],
+)
+def test_wrong_sections(section: str, message: str, errors_of: Callable) -> None:
+    assert message in errors_of(f"version: '2'\nservices: {{web: {{image: a}}}}\n{section}\n")[0]
+
+
+def test_unknown_keys_of_volumes_are_warned_about(load: Callable) -> None:
+    project = load("version: '2'\nvolumes: {a: {drive: x}}\n")
+    assert "the volume 'a' has the unknown key 'drive'" in str(project.warnings[0])
+
+
+def test_files_that_are_too_large_or_no_text(errors_of: Callable, memory_files: Callable) -> None:
+    files = memory_files({"big.env": "x" * 2_000_000, "bin.env": b"\xff\xfe"})
+    errors = errors_of("web: {image: a, env_file: [big.env, bin.env]}\n", source=files)
+    assert "is larger than 1024 KiB" in errors[0]
+    assert "is not UTF-8 text" in errors[1]
 
 
 def test_no_files_at_all_is_an_empty_project() -> None:
