@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -72,34 +73,43 @@ class _HttpServer(uvicorn.Server):
 async def serving(settings: ServerSettings) -> AsyncIterator[Serving]:
     """A running server within this process. Port 0 picks a free one."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    async with Assembly.open(settings.data_dir, settings.db, settings.auth, settings.trusted_proxies) as assembly:
-        host, port = settings.address
-        config = uvicorn.Config(
-            assembly.api,
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            lifespan="on",
-            server_header=False,
-            timeout_graceful_shutdown=2,
-            ws_ping_interval=20.0,
-            ws_per_message_deflate=False,
-        )
-        server = _HttpServer(config)
-        task = asyncio.create_task(server.serve(), name="http")
-        try:
-            while not server.started:
-                if task.done():
-                    await task
-                    raise RuntimeError(f"cannot listen on {settings.listen}: is the port in use?")
-                await asyncio.sleep(0.005)
-            bound = server.servers[0].sockets[0].getsockname()[1]
-            yield Serving(f"http://{_reachable(host)}:{bound}", assembly)
-        finally:
-            assembly.close_streams()
-            server.should_exit = True
-            await task
+    with _listening(settings) as listener:
+        async with Assembly.open(settings.data_dir, settings.db, settings.auth, settings.trusted_proxies) as assembly:
+            config = uvicorn.Config(
+                assembly.api,
+                log_config=None,
+                access_log=False,
+                lifespan="on",
+                server_header=False,
+                timeout_graceful_shutdown=2,
+                ws_ping_interval=20.0,
+                ws_per_message_deflate=False,
+            )
+            server = _HttpServer(config)
+            task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+            try:
+                while not server.started:
+                    if task.done():
+                        await task
+                    await asyncio.sleep(0.005)
+                host, port = listener.getsockname()[:2]
+                yield Serving(f"http://{_reachable(host)}:{port}", assembly)
+            finally:
+                assembly.close_streams()
+                server.should_exit = True
+                await task
+
+
+def _listening(settings: ServerSettings) -> socket.socket:
+    """The socket, bound before anything else is touched: a second server on one port must not open the database."""
+    host, port = settings.address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise SettingsError(
+            f"--listen {settings.listen}: {error.strerror}; choose another port or stop its owner"
+        ) from error
 
 
 async def run_server(settings: ServerSettings) -> None:
