@@ -24,10 +24,11 @@ from starlette.types import Receive, Scope, Send
 
 from drover.server.api import writing
 from drover.server.api.audit import AuditTrail
+from drover.server.api.auth.browsers import require_own_page, set_cookies
 from drover.server.api.call import Call
 from drover.server.api.caller import Authenticator
 from drover.server.api.errors import ApiError, not_allowed, not_found
-from drover.server.api.extensions import Extensions, Item, Output, Result
+from drover.server.api.extensions import Extensions, Item, Output, Prepared, Result
 from drover.server.api.ids import parse_id
 from drover.server.api.include import embed, related_records, stored_base
 from drover.server.api.listing import item_collection, list_collection
@@ -67,22 +68,24 @@ def create_api(
     config: ApiConfig = ApiConfig(),  # noqa: B008 - frozen
     routes: Sequence[BaseRoute] = (),
 ) -> Starlette:
-    """The application. ``routes`` (streams, scripts, gateways) are tried before the API's own."""
+    """The application. ``routes`` (streams, scripts, gateways) are tried before the API's own.
+
+    Where no lifespan events are sent, whoever stops the server awaits ``app.state.audit.stop()``.
+    """
     api = Api(context, authenticate, extensions, config)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        api.audit.start()
-        try:
-            yield
-        finally:
-            await api.audit.stop()
+        yield
+        await api.audit.stop()
 
-    return Starlette(
+    app = Starlette(
         routes=[*routes, *status_routes(context), Route("/{path:path}", api)],
         middleware=[Middleware(GZipMiddleware, minimum_size=1400, compresslevel=4)],
         lifespan=lifespan,
     )
+    app.state.audit = api.audit
+    return app
 
 
 @dataclass(slots=True)
@@ -137,6 +140,7 @@ class Api:
     def _finish(self, exchange: _Exchange, response: Response) -> None:
         version = self.context.settings.get("rancher.server.version")
         add_headers(response, exchange.urls, version, exchange.client_ip, exchange.call)
+        set_cookies(exchange.request, response, self.context.settings)
         if exchange.method != "GET" and exchange.call is not None:
             self.audit.record(
                 exchange.call,
@@ -160,6 +164,7 @@ class Api:
         if not is_api_path(request.url.path):
             raise not_found("There is nothing here; the API begins at /v2-beta")
         call = exchange.call = await self._identify(exchange)
+        require_own_page(request, exchange.method, exchange.query)
         if exchange.method in ("POST", "PUT"):
             exchange.body = merged(exchange.query, await read_body(request, self.config))
         if path.type_name is None:
@@ -353,7 +358,10 @@ class Api:
             return await self._reply(exchange, call, await handler(call, record, values))
         if not writing.has_process(record.type, declared):
             raise not_found(f"{declared} is not offered by this server")
-        return await self._reply(exchange, call, await writing.run_process(call, record, declared, values), status=202)
+        preparer = self.extensions.preparer(shown.id, declared)
+        prepared = await preparer(call, record, values) if preparer else Prepared(data=values)
+        planned = await writing.run_process(call, record, declared, prepared)
+        return await self._reply(exchange, call, planned, status=202)
 
     async def _action_input(self, exchange: _Exchange, call: Call, schema: Schema, name: str) -> dict[str, Any]:
         input_type = schema.actions[name].input

@@ -70,23 +70,17 @@ _OPERATIONS = {"POST": "create", "PUT": "update", "DELETE": "delete"}
 
 
 class AuditTrail:
-    """Gathers rows and writes them in batches. Start and stop it with the application."""
+    """Gathers rows and writes them in batches. Whoever stops the server awaits :meth:`stop` before the store's."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: list[dict[str, Any]] = []
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="audit-trail")
+        self._gathering = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def stop(self) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        await self.flush()
+        """Write what waits."""
+        await asyncio.gather(*self._tasks)
 
     def record(
         self,
@@ -122,11 +116,15 @@ class AuditTrail:
                 "responseObject": _text(redact(type_name, _decoded(response))),
                 "resourceType": type_name,
                 "resourceId": row_id if isinstance(row_id, int) else None,
-                "responseCode": str(response.status_code),
+                "responseCode": response.status_code,
                 "runtime": milliseconds,
             }
         )
-        self._wake.set()
+        if not self._gathering:
+            self._gathering = True
+            task = asyncio.create_task(self._flush_soon(), name="audit-trail")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def flush(self) -> None:
         """Write everything that waits."""
@@ -139,15 +137,13 @@ class AuditTrail:
             changes.insert(TYPE, row)
         await self._store.commit(changes)
 
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
+    async def _flush_soon(self) -> None:
+        try:
             await asyncio.sleep(_FLUSH_SECONDS)
-            self._wake.clear()
-            try:
-                await self.flush()
-            except (StoreError, SQLAlchemyError, OSError):
-                log.exception("audit.write_failed")
+            self._gathering = False  # what arrives during the write starts the next one
+            await self.flush()
+        except (StoreError, SQLAlchemyError, OSError):
+            log.exception("audit.write_failed")
 
 
 def _decoded(response: Response) -> Any:

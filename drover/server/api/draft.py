@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ class Draft:
     claims: list[WantedClaim] = field(default_factory=list)
     releases: list[str] = field(default_factory=list)
     process_data: dict[str, Any] = field(default_factory=dict)
+    plans: list[Callable[[Changes, Record], None]] = field(default_factory=list)
     reveal: dict[str, Any] = field(default_factory=dict)  # shown instead of what is stored, in the answer to a create
 
     @property
@@ -62,11 +63,18 @@ class Draft:
         """Hold a key that only one resource may have, such as a name within a scope."""
         self.claims.append(WantedClaim(key, invalid(code, field_name, message)))
 
-    def plan_claims(self, changes: Changes, record: Record) -> None:
+    def also(self, plan: Callable[[Changes, Record], None]) -> None:
+        """Have something else written in the same plan; the function is given the row that results."""
+        self.plans.append(plan)
+
+    def plan(self, changes: Changes, record: Record) -> None:
+        """Add to the plan of the row what the rules asked for."""
         for key in self.releases:
             changes.release(key, record)
         for wanted in self.claims:
             changes.claim(wanted.key, record)
+        for plan in self.plans:
+            plan(changes, record)
 
     def refusal_of(self, key: str) -> ApiError | None:
         return next((wanted.refusal for wanted in self.claims if wanted.key == key), None)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from drover.server.api.call import Call
 from drover.server.api.draft import Draft
+from drover.server.api.scope import stored_kind
 from drover.server.resources import Schema, catalog
 from drover.server.store import Record
 
@@ -32,6 +33,14 @@ class Output:
     actions: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What the process of an action starts with: values stored in the same plan, and the process data."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
 Item = Record | Output
 Result = Record | Output | Sequence[Item] | Response | None
 
@@ -42,6 +51,7 @@ Creator = Callable[[Call, Schema, dict[str, Any]], Awaitable[Item | Response]]
 Updater = Callable[[Call, Schema, str, dict[str, Any]], Awaitable[Item | Response | None]]
 Remover = Callable[[Call, Schema, str], Awaitable[Item | Response | None]]
 ActionHandler = Callable[[Call, Record, dict[str, Any]], Awaitable[Result]]
+Preparer = Callable[[Call, Record, dict[str, Any]], Awaitable["Prepared"]]
 LinkHandler = Callable[[Call, Record], Awaitable[Result]]
 Computer = Callable[[Call, Sequence[Record]], Awaitable[Mapping[int, Mapping[str, Any]]]]
 ActionFilter = Callable[[Call, Record, list[str]], list[str]]
@@ -68,6 +78,7 @@ class Extensions:
         self._updaters: dict[str, Updater] = {}
         self._removers: dict[str, Remover] = {}
         self._actions: dict[tuple[str, str], ActionHandler] = {}
+        self._preparers: dict[tuple[str, str], Preparer] = {}
         self._links: dict[tuple[str, str], LinkHandler] = {}
 
     # Registering
@@ -107,6 +118,10 @@ class Extensions:
         """``async (call, record, input)`` answers the action with status 200; without it, a process is scheduled."""
         return _put(self._actions, [(each, name) for each in types])
 
+    def prepares(self, name: str, *types: str) -> Callable[[F], F]:
+        """``async (call, record, input) -> Prepared`` judges an action before its process is scheduled."""
+        return _put(self._preparers, [(each, name) for each in types])
+
     def link(self, name: str, *types: str) -> Callable[[F], F]:
         """``async (call, record)`` answers ``GET …/<id>/<name>``. The name is compared in lower case."""
         return _put(self._links, [(each, name.lower()) for each in types])
@@ -126,13 +141,13 @@ class Extensions:
         return _gather(self._link_names, type_name)
 
     def lister(self, type_name: str) -> Lister | None:
-        return self._listers.get(type_name)
+        return self._listers.get(stored_kind(type_name))
 
     def reader(self, type_name: str) -> Reader | None:
-        return self._readers.get(type_name)
+        return self._readers.get(stored_kind(type_name))
 
     def creator(self, type_name: str) -> Creator | None:
-        return self._creators.get(type_name)
+        return self._creators.get(stored_kind(type_name))
 
     def updater(self, type_name: str) -> Updater | None:
         return _nearest(self._updaters, type_name)
@@ -141,22 +156,19 @@ class Extensions:
         return _nearest(self._removers, type_name)
 
     def action_handler(self, type_name: str, name: str) -> ActionHandler | None:
-        for each in ancestry(type_name):
-            if handler := self._actions.get((each, name)):
-                return handler
-        return None
+        return _nearest_named(self._actions, type_name, name)
+
+    def preparer(self, type_name: str, name: str) -> Preparer | None:
+        return _nearest_named(self._preparers, type_name, name)
 
     def link_handler(self, type_name: str, name: str) -> LinkHandler | None:
-        for each in ancestry(type_name):
-            if handler := self._links.get((each, name.lower())):
-                return handler
-        return None
+        return _nearest_named(self._links, type_name, name.lower())
 
 
 def ancestry(type_name: str) -> list[str]:
     """The type and its ancestors, nearest first."""
     known = catalog().resources
-    names = [type_name]
+    names = [stored_kind(type_name)]
     while (resource := known.get(names[-1])) is not None and resource.parent:
         names.append(resource.parent)
     return names
@@ -194,5 +206,12 @@ def _gather(registry: Mapping[str, list[T]], type_name: str) -> list[T]:
 def _nearest(registry: Mapping[str, T], type_name: str) -> T | None:
     for each in ancestry(type_name):
         if found := registry.get(each):
+            return found
+    return None
+
+
+def _nearest_named(registry: Mapping[tuple[str, str], T], type_name: str, name: str) -> T | None:
+    for each in ancestry(type_name):
+        if found := registry.get((each, name)):
             return found
     return None

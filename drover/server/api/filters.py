@@ -14,8 +14,9 @@ from drover.server.api.call import Call, Query
 from drover.server.api.errors import ApiError
 from drover.server.api.grammar import parse_type
 from drover.server.api.ids import parse_id
-from drover.server.api.scope import Conditions, account_scope, kinds_of
+from drover.server.api.scope import Conditions, account_scope, kinds_of, stored_kind
 from drover.server.resources import Schema
+from drover.server.resources.tables import column_fields
 from drover.server.store import Condition
 
 Operator = Literal["eq", "ne", "lt", "lte", "gt", "gte", "prefix", "like", "notlike", "null", "notnull"]
@@ -23,14 +24,28 @@ Operator = Literal["eq", "ne", "lt", "lte", "gt", "gte", "prefix", "like", "notl
 NOTHING = Condition("id", "eq", -1)
 
 
+def filter_columns(schema: Schema) -> dict[str, str]:
+    """The fields that can be filtered and sorted by -> their names in the table."""
+    base = stored_kind(schema.stored_type or "")
+    if not base:
+        return {}
+    columns = column_fields(base)
+    return {
+        name: schema.fields[name].stored_as
+        for name in schema.filters
+        if name in schema.fields and schema.fields[name].stored_as in columns
+    }
+
+
 def filters_of(schema: Schema, query: Query) -> dict[str, list[tuple[str, str]]]:
     """The filters given: field -> (modifier, text) pairs. Unknown fields and modifiers are left out."""
     found: dict[str, list[tuple[str, str]]] = {}
+    columns = filter_columns(schema)
     for parameter, texts in query.items():
         name, modifier = parameter, "eq"
-        if name not in schema.filters and "_" in name:
+        if name not in columns and "_" in name:
             name, _, modifier = parameter.rpartition("_")
-        if modifier in schema.filters.get(name, ()):
+        if name in columns and modifier in schema.filters[name]:
             found.setdefault(name, []).extend((modifier, text) for text in texts)
     return found
 

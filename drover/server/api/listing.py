@@ -8,7 +8,7 @@ from typing import Any
 
 from drover.server.api.call import Call
 from drover.server.api.extensions import Item
-from drover.server.api.filters import conditions_of, default_scope, filters_of
+from drover.server.api.filters import conditions_of, default_scope, filter_columns, filters_of
 from drover.server.api.include import embed
 from drover.server.api.paging import Page, parse_page, seek
 from drover.server.api.rendering import render_aligned, render_items
@@ -97,13 +97,13 @@ def _create_types(call: Call, schema: Schema) -> dict[str, str]:
 
 
 def _sort_name(schema: Schema, page: Page) -> str | None:
-    return next((name for name in schema.filters if schema.fields[name].stored_as == page.sort), None)
+    return next((name for name, column in filter_columns(schema).items() if column == page.sort), None)
 
 
 def _sort_links(schema: Schema, url: str, page: Page) -> dict[str, str]:
     current = _sort_name(schema, page)
     links = {}
-    for name in schema.filters:
+    for name in filter_columns(schema):
         flipped = name == current and not page.descending
         links[name] = f"{url}?sort={name}&order=desc" if flipped else f"{url}?sort={name}"
     return links

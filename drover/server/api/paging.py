@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from drover.server.api.call import Call
+from drover.server.api.filters import filter_columns
 from drover.server.resources import Schema
 from drover.server.store import Condition, Record
 
@@ -58,7 +59,7 @@ class Page:
 def parse_page(call: Call, schema: Schema, *, default_limit: int = DEFAULT_LIMIT) -> Page:
     limit = _limit(call, default_limit)
     name = call.query.get("sort", ("",))[0]
-    sort = schema.fields[name].stored_as if name in schema.filters else None
+    sort = filter_columns(schema).get(name)
     descending = call.query.get("order", ("",))[0].lower() == "desc"
     marker = call.query.get("marker", ("",))[0]
     after = _parse_marker(marker)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+from starlette.responses import Response
+
 from drover.server.api.call import Call
+from drover.server.api.responses import JSON_TYPE
 from drover.server.resources import RoleSchemas, Schema, SchemaField, schemas
 
 # In this order, and only when set.
@@ -29,6 +33,37 @@ def schema_document(call: Call, schema: Schema) -> dict[str, Any]:
         ("actionLinks" if call.action_links else "actions"): {},
         "baseType": "schema",
         **_body(call.version, call.caller.role, schema.id),
+    }
+
+
+_collections: dict[tuple[object, ...], bytes] = {}
+_MOST_CACHED = 64
+
+
+def schema_collection(call: Call) -> Response:
+    """All schemas of the role. A megabyte that hardly ever changes is rendered once per role, version and address."""
+    key = (call.version, call.caller.role, call.urls, call.action_links)
+    body = _collections.get(key)
+    if body is None:
+        if len(_collections) >= _MOST_CACHED:
+            _collections.pop(next(iter(_collections)))
+        body = _collections[key] = msgspec.json.encode(_collection(call))
+    return Response(body, media_type=JSON_TYPE)
+
+
+def _collection(call: Call) -> dict[str, Any]:
+    return {
+        "type": "collection",
+        "resourceType": "schema",
+        "links": {"self": call.urls.schemas},
+        "createTypes": {},
+        "actions": {},
+        "data": [schema_document(call, each) for each in call.schemas],
+        "sortLinks": {},
+        "pagination": None,
+        "sort": None,
+        "filters": {},
+        "createDefaults": {},
     }
 
 

@@ -12,9 +12,11 @@ from typing import Any
 
 from drover.common.clock import now_ms
 from drover.server.api.actions import process_name
+from drover.server.api.auth.policy import require_may, require_may_change
 from drover.server.api.call import Call
 from drover.server.api.draft import Draft
 from drover.server.api.errors import ApiError, invalid, not_allowed
+from drover.server.api.extensions import Prepared
 from drover.server.api.scope import has_account, stored_kind
 from drover.server.api.validation import validate
 from drover.server.lifecycle import NotAllowed, ProcessConflict
@@ -85,6 +87,7 @@ async def complete(draft: Draft, body: Mapping[str, Any]) -> None:
         values["accountId"] = given or call.caller.policy_account_id
     await _check_unique(draft)
     await run_rules(draft)
+    require_may(call, "create", draft.base_type, draft.values)
 
 
 def _kind(draft: Draft, body: Mapping[str, Any]) -> str:
@@ -110,7 +113,7 @@ def plan_create(changes: Changes, draft: Draft) -> Record:
     if changes.inserts:
         values["uuid"] = str(uuid.uuid4())  # a further copy
     record = changes.insert(draft.base_type, values)
-    draft.plan_claims(changes, record)
+    draft.plan(changes, record)
     if has_process(draft.base_type, "create"):
         record = draft.call.context.engine.schedule(
             changes, process_name(draft.base_type, "create"), record, draft.process_data
@@ -136,18 +139,29 @@ async def _check_unique(draft: Draft) -> None:
             raise invalid("NotUnique", name, f"There is already a {draft.schema.id} with this {name}; choose another")
 
 
+async def create_row(call: Call, base_type: str, values: Mapping[str, Any]) -> Record:
+    """A row that a handler makes on the caller's behalf, with its create process. Nothing is validated."""
+    changes = call.store.changes()
+    full = {"kind": base_type, "uuid": str(uuid.uuid4()), "created": now_ms(), "state": "requested", **values}
+    record = changes.insert(base_type, full)
+    if has_process(base_type, "create"):
+        record = schedule(call, changes, process_name(base_type, "create"), record, {})
+    return (await commit(call, changes)).record(record)
+
+
 # Changing
 
 
 async def update(call: Call, schema: Schema, record: Record, body: Mapping[str, Any]) -> Record:
     """The row with the given fields changed. ``<type>.update`` runs when one of them asks for it."""
+    require_may_change(call, "update", record)
     values = await validate(call, schema, body, "update")
     draft = Draft(call=call, schema=schema, base_type=record.type, values=values, record=record)
     await _check_unique(draft)
     await run_rules(draft)
     changed = {name: value for name, value in draft.values.items() if record[name] != value}
     changes = call.store.changes()
-    draft.plan_claims(changes, record)
+    draft.plan(changes, record)
     if not changed and changes.empty:
         return record
     planned = changes.update(record, changed)
@@ -166,6 +180,7 @@ async def update(call: Call, schema: Schema, record: Record, body: Mapping[str, 
 
 async def remove(call: Call, record: Record) -> Record:
     """Start the removal. What must be stopped first is stopped, and then removed. Raises 405 when neither can be."""
+    require_may_change(call, "delete", record)
     changes = call.store.changes()
     name = process_name(record.type, "remove")
     if not has_process(record.type, "remove"):
@@ -200,10 +215,12 @@ async def _delete_row(call: Call, changes: Changes, record: Record) -> Record:
     return committed.record(planned)
 
 
-async def run_process(call: Call, record: Record, action: str, data: Mapping[str, Any]) -> Record:
-    """Schedule the process of an action."""
+async def run_process(call: Call, record: Record, action: str, prepared: Prepared) -> Record:
+    """Schedule the process of an action, together with the values it starts from."""
+    require_may_change(call, "update", record)
     changes = call.store.changes()
-    planned = schedule(call, changes, process_name(record.type, action), record, data)
+    planned = changes.update(record, prepared.values) if prepared.values else record
+    planned = schedule(call, changes, process_name(record.type, action), planned, prepared.data)
     committed = await commit(call, changes)
     return committed.record(planned)
 

@@ -1,0 +1,109 @@
+"""Load balancers: their port rules, and what every balancer's container needs to do its work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drover.placement.selectors import SelectorError, parse_selector
+from drover.server.api.draft import Draft
+from drover.server.api.errors import invalid
+from drover.server.orchestration.services.links import Link, links_of, plan_links
+
+HEALTH_CHECK_PORT = 42
+
+_SECURE = frozenset({"https", "tls"})  # end here; sni is passed through
+_HEALTH_CHECK = {
+    "port": HEALTH_CHECK_PORT,
+    "interval": 2000,
+    "healthyThreshold": 2,
+    "unhealthyThreshold": 3,
+    "responseTimeout": 2000,
+    "initializingTimeout": 60000,
+    "reinitializingTimeout": 60000,
+}
+_AGENT_LABELS = {
+    "io.rancher.container.create_agent": "true",
+    "io.rancher.container.agent.role": "environmentAdmin",
+}
+
+
+def check_balancer(draft: Draft) -> None:
+    """The rules of ``lbConfig``. Raises ApiError for the first that cannot work."""
+    if not draft.changes("lbConfig"):
+        return
+    config = draft.values.get("lbConfig") or {}
+    seen: set[tuple[Any, ...]] = set()
+    for rule in config.get("portRules") or ():
+        _check_rule(rule, config)
+        key = tuple(rule.get(name) for name in ("sourcePort", "hostname", "path", "serviceId", "selector"))
+        if key in seen:
+            raise invalid("NotUnique", "portRules", "Two port rules have the same port, hostname, path and target")
+        seen.add(key)
+
+
+def _check_rule(rule: dict[str, Any], config: dict[str, Any]) -> None:
+    service, selector = rule.get("serviceId"), rule.get("selector")
+    if service is None and not selector:
+        raise invalid("MissingRequired", "serviceId", "A port rule needs a target: give serviceId or selector")
+    if service is not None and selector:
+        raise invalid(
+            "InvalidOption", "selector", "A port rule has one target: serviceId and selector exclude each other"
+        )
+    if service is not None and rule.get("targetPort") is None:
+        raise invalid(
+            "MissingRequired", "targetPort", "A port rule with a serviceId needs the targetPort of the service"
+        )
+    if rule.get("region") and not rule.get("environment"):
+        raise invalid("MissingRequired", "environment", "A port rule with a region needs the environment there")
+    if selector:
+        try:
+            parse_selector(str(selector))
+        except SelectorError as error:
+            raise invalid("InvalidFormat", "selector", str(error)) from error
+    for name in ("sourcePort", "targetPort"):
+        port = rule.get(name)
+        if port is not None and not 1 <= port <= 65535:
+            raise invalid("InvalidOption", name, f"{name} must be from 1 to 65535")
+    if rule.get("sourcePort") == HEALTH_CHECK_PORT:
+        raise invalid("InvalidOption", "sourcePort", f"Port {HEALTH_CHECK_PORT} is reserved for the health check")
+    if rule.get("protocol") in _SECURE and not (config.get("defaultCertificateId") or config.get("certificateIds")):
+        raise invalid("MissingRequired", "defaultCertificateId", "https and tls rules need a certificate")
+
+
+def complete_balancer(draft: Draft) -> None:
+    """What the balancer's container needs: an account of its own, and a health check unless it has one."""
+    launch = draft.values.get("launchConfig")
+    if not launch:
+        return
+    if not launch.get("imageUuid"):
+        launch["imageUuid"] = f"docker:{draft.call.context.settings.get('lb.instance.image')}"
+    launch["labels"] = {**_AGENT_LABELS, **(launch.get("labels") or {})}
+    if not launch.get("healthCheck"):
+        launch["healthCheck"] = dict(_HEALTH_CHECK)
+
+
+async def link_balancer_targets(draft: Draft) -> None:
+    """Links follow the targets of the rules, so that graphs, names and the order of starting know them."""
+    if not draft.changes("lbConfig"):
+        return
+    wanted = [Link(service_id=each) for each in await _targets(draft)]
+    existing = await links_of(draft.call.context, draft.record) if draft.record is not None else []
+    draft.also(lambda changes, record: plan_links(changes, record, existing, wanted))
+
+
+async def _targets(draft: Draft) -> list[int]:
+    rules = (draft.values.get("lbConfig") or {}).get("portRules") or ()
+    found = {int(rule["serviceId"]) for rule in rules if rule.get("serviceId") is not None}
+    selectors = [
+        parse_selector(str(rule["selector"]))
+        for rule in rules
+        if rule.get("selector") and not rule.get("environment") and not rule.get("region")
+    ]
+    if selectors:
+        for service in await draft.call.store.find_by("service", accountId=draft.get("accountId"), removed=None):
+            labels = (service["launchConfig"] or {}).get("labels")
+            if any(selector.matches(labels) for selector in selectors):
+                found.add(service.id)
+    if draft.record is not None:
+        found.discard(draft.record.id)
+    return sorted(found)
