@@ -7,7 +7,7 @@ what exists; `export` goes the other way.
 
 from drover.compose.answers import read_answers, read_questions
 from drover.compose.convert import Kind, Link, ServicePlan, local_builds, plan_services, volume_bodies
-from drover.compose.diff import ServiceChange, diff_service, upgrade_launch_configs
+from drover.compose.diff import ServiceChange, diff_service, update_body, upgrade_launch_configs
 from drover.compose.errors import ComposeError, Mark, Problem, Severity
 from drover.compose.export import ComposeFiles, ExportNames, ServiceName, export_stack
 from drover.compose.launch_config import BuiltImage
@@ -62,6 +62,7 @@ __all__ = [
     "resolve",
     "stack_name",
     "transform",
+    "update_body",
     "upgrade_launch_configs",
     "volume_bodies",
     "waves",

@@ -15,6 +15,21 @@ from drover.compose.nodes import scalar_text
 from drover.compose.references import Body
 
 _SERVICE_FIELDS_LEFT_OUT = frozenset({"launchConfig", "secondaryLaunchConfigs", "scale", "name", "startOnCreate"})
+#: What a PUT must name to take it away again.
+_RESETTABLE = (
+    "description",
+    "scalePolicy",
+    "retainIp",
+    "selectorLink",
+    "selectorContainer",
+    "lbConfig",
+    "externalIpAddresses",
+    "hostname",
+    "healthCheck",
+    "storageDriver",
+    "networkDriver",
+)
+_PORT_FIELDS = frozenset({"ports", "expose"})
 
 
 class ServiceChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +100,19 @@ def upgrade_launch_configs(change: ServiceChange, body: Body) -> Body:
     return strategy
 
 
+def update_body(body: Body, live: Mapping[str, Any]) -> Body:
+    """The body of a PUT that gives the service what its file says, and takes away what the file no longer says.
+
+    `body` is the plan's body with references resolved. Launch configs and scale are not part of it: containers change
+    by an upgrade, and the scale by `ServiceChange.scale`.
+    """
+    update = _service_part(body)
+    for field in _RESETTABLE:
+        if field not in update and not is_unset(live.get(field)):
+            update[field] = False if live[field] is True else None
+    return update
+
+
 def _service_differs(wanted: Body, live: Mapping[str, Any]) -> bool:
     fingerprint = (live.get("metadata") or {}).get(HASH_KEY)
     if fingerprint:
@@ -133,8 +161,15 @@ def _differences(wanted: Mapping[str, Any], live: Mapping[str, Any], prefix: str
             if key in ("environment", "labels"):
                 gone = (name for name in present if name not in value and not name.startswith("io.rancher."))
                 yield from (f"{prefix}{key}.{name}: removed" for name in gone)
+        elif key in _PORT_FIELDS and _ports(value) == _ports(present):
+            continue
         elif not _same(value, present):
             yield f"{prefix}{key}: {_show(key, present)} -> {_show(key, value)}"
+
+
+def _ports(value: Any) -> list[str]:
+    """Ports without the default protocol, which the server may have added."""
+    return [str(port).removesuffix("/tcp") for port in value or ()]
 
 
 def _same(wanted: Any, live: Any) -> bool:

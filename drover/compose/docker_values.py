@@ -18,7 +18,7 @@ from drover.compose.nodes import Mapping, Node, Scalar, Sequence, is_null
 from drover.compose.values import Field
 
 _PORT = re.compile(
-    r"(?:(?P<ip>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?"
+    r"(?:(?P<ip>\[[0-9a-fA-F:.]+\]|[0-9]+\.[0-9.]+|(?=:[^:]*:)):)?"  # empty when its variable is
     r"(?:(?P<host>\d{1,5}(?:-\d{1,5})?)?:)?"
     r"(?P<container>\d{1,5}(?:-\d{1,5})?)"
     r"(?:/(?P<protocol>[A-Za-z]+))?",

@@ -188,7 +188,7 @@ class _Exporter:
         return {"certs": certificates, **_set_only(optional)}
 
     def _port_rule(self, rule: Mapping[str, Any]) -> dict[str, Any]:
-        fields: dict[str, Any] = _underscored({k: v for k, v in rule.items() if k not in ("serviceId", "type")})
+        fields: dict[str, Any] = _underscored({k: v for k, v in rule.items() if k != "serviceId"})
         if rule.get("serviceId"):
             fields["service"] = self._service(str(rule["serviceId"]))
         return dict(sorted(_set_only(fields).items()))
@@ -305,12 +305,12 @@ def _volume(template: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _underscored(value: Any) -> Any:
-    """Camel-case keys with underscores, nulls dropped; sections with keys of their own stay as they are."""
+    """Camel-case keys with underscores; without nulls and the API's `type`. Free sections stay as they are."""
     if isinstance(value, Mapping):
         return {
             _UPPER.sub(r"_\1", key).lower(): inner if key in _FREE_SECTIONS else _underscored(inner)
             for key, inner in value.items()
-            if inner is not None
+            if inner is not None and key != "type"
         }
     if isinstance(value, list | tuple):
         return [_underscored(inner) for inner in value]

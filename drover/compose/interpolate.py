@@ -39,7 +39,8 @@ class Interpolator:
             return self._scalar(node, key)
         if isinstance(node, Sequence):
             items = tuple(self.node(item, key) for item in node.items)
-            return node if items == node.items else Sequence(items, node.mark)
+            unchanged = all(new is old for new, old in zip(items, node.items, strict=True))
+            return node if unchanged else Sequence(items, node.mark)
         return Mapping(
             {name: Entry(name, self.node(entry.value, name), entry.mark) for name, entry in node.entries.items()},
             node.mark,

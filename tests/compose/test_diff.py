@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from drover.compose import diff_service, plan_services, upgrade_launch_configs
+from drover.compose import diff_service, plan_services, update_body, upgrade_launch_configs
 from drover.compose.hash import HASH_KEY
 
 TEXT = """
@@ -108,3 +108,26 @@ def test_services_without_containers_are_never_upgraded(load: Callable) -> None:
     change = diff_service(plan_services(load("ext: {external_ips: [2.2.2.2], hostname: h}"))[0], before)
     assert change.service
     assert not change.needs_upgrade
+
+
+def test_ports_may_have_gained_the_default_protocol(load: Callable, live: dict[str, Any]) -> None:
+    made = unhashed(live)
+    made["launchConfig"]["ports"] = ["80/tcp"]
+    assert not diff_service(plan_services(load(TEXT))[0], made)
+    made["launchConfig"]["ports"] = ["80/udp"]
+    assert diff_service(plan_services(load(TEXT))[0], made).primary
+
+
+def test_a_put_takes_away_what_the_file_no_longer_says(load: Callable) -> None:
+    before = plan_services(
+        load("web: {image: a, retain_ip: true, description: d, scale_policy: {min: 1}, metadata: {a: 1}, scale: 3}")
+    )[0]
+    after = plan_services(load("web: {image: a}"))[0]
+    assert diff_service(after, before.body).service
+    update = update_body(after.body, before.body)
+    assert {key: value for key, value in update.items() if key != "metadata"} == {
+        "retainIp": False,
+        "description": None,
+        "scalePolicy": None,
+    }
+    assert list(update["metadata"]) == [HASH_KEY]

@@ -88,7 +88,7 @@ def test_launch_config_keys(config: dict[str, Any], key: str, value: object) -> 
         ({"startOnCreate": True}, "start_on_create", True),
         ({"description": "d"}, "description", "d"),
         ({"metadata": {"a": {"b": "$x"}}}, "metadata", {"a": {"b": "$$x"}}),
-        ({"scalePolicy": {"min": 1, "max": None}}, "scale_policy", {"min": 1}),
+        ({"scalePolicy": {"min": 1, "max": None, "type": "scalePolicy"}}, "scale_policy", {"min": 1}),
         (
             {"networkDriver": {"name": "n", "cniConfig": {"f": {"someKey": 1}}, "defaultNetwork": {"hostPorts": True}}},
             "network_driver",
