@@ -52,6 +52,7 @@ from drover.host.agent.settings import AgentSettings, proxy_environment
 from drover.host.agent.stream_tokens import TokenVerifier
 from drover.host.agent.streams.backend import StreamBackend
 from drover.host.agent.streams.router import StreamRouter
+from drover.host.agent.trust import trust_server
 from drover.host.agent.volumes import Volumes
 from drover.host.agent.watcher import Watcher
 
@@ -73,6 +74,8 @@ async def run_agent(settings: AgentSettings) -> None:
     clock = ServerClock()
     async with _stopping_on_signals() as stop, _connected(settings.docker_url) as engine:
         identity = load_identity(settings)
+        if settings.registration_url:
+            await trust_server(settings.registration_url, state_dir=settings.state_dir)
         async with new_session(settings.state_dir) as session:
             registering = asyncio.create_task(_credentials(settings, session, identity, clock))
             credentials = await _unless(stop, registering)
@@ -93,11 +96,11 @@ async def run_agent(settings: AgentSettings) -> None:
                 )
                 settings = replace(settings, agent_ip=settings.agent_ip or credentials.detected_ip)
                 agent = HostAgent(settings, identity, engine, server, info, await engine.version())
-                await _unless(stop, asyncio.create_task(agent.run()))
+                await agent.run(stop)
 
 
 class HostAgent:
-    """One agent for one engine and one server. `run()` ends only by cancellation."""
+    """One agent for one engine and one server."""
 
     def __init__(
         self,
@@ -134,47 +137,56 @@ class HostAgent:
             network=ManagedNetwork(settings.cni_state_dir, wait=settings.cni_wait),
             expectations=expectations,
             facts=self._mapping_facts,
-            host_ip=lambda: settings.reachable_ip,
+            host_ip=settings.reachable_ip,
             # This storage driver breaks under parallel creates.
             concurrency=1 if engine_info.get("Driver") == "devicemapper" else settings.docker_concurrency,
         )
 
-    async def run(self) -> None:
-        """Serves the server's requests. Leaves no task behind."""
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serves the server's requests until `stop` is set. Leaves no task behind."""
         cloud = CloudLabels(self._settings.state_dir / "info.json")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watcher.run(), name="watcher")
-            group.create_task(self._reporter.run(), name="container-events")
-            if self._settings.detect_cloud_provider:
-                group.create_task(cloud.detect(self._server.session), name="cloud-labels")
-            router = StreamRouter(self._engine, self._index, self._verifier)
-            streams = StreamBackend(self._server, router.serve, host_uuid=self._identity.docker_uuid)
-            group.create_task(streams.run(), name="streams")
-            # Requests are taken only once the index is complete: until then it would deny what exists.
-            await self._watcher.ready.wait()
-            await self._serve_channel(cloud)
-
-    async def _serve_channel(self, cloud: CloudLabels) -> None:
+        router = StreamRouter(self._engine, self._index, self._verifier)
+        streams = StreamBackend(self._server, router.serve, host_uuid=self._identity.docker_uuid)
         channel = Channel(self._server)
-        pinger = Pinger(
+        dispatcher = Dispatcher(self._handlers(await self._pinger(cloud)), channel.send)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._watcher.run(), name="watcher"),
+                group.create_task(self._reporter.run(), name="container-events"),
+                group.create_task(streams.run(), name="streams"),
+                group.create_task(self._serve_channel(channel, dispatcher), name="channel"),
+            ]
+            if self._settings.detect_cloud_provider:
+                tasks.append(group.create_task(cloud.detect(self._server.session), name="cloud-labels"))
+            log.info("agent.started", host=self._identity.docker_uuid, server=self._server.base)
+            await stop.wait()
+            # What runs may finish, and say so: the channel stays until it has.
+            await dispatcher.drain(DRAIN_SECONDS)
+            for task in tasks:
+                task.cancel()
+        log.info("agent.stopped", host=self._identity.docker_uuid)
+
+    async def _serve_channel(self, channel: Channel, dispatcher: Dispatcher) -> None:
+        # Requests are taken only once the index is complete: until then it would deny what exists.
+        await self._watcher.ready.wait()
+        try:
+            await channel.run(dispatcher.submit)
+        finally:
+            await dispatcher.drain(0)
+
+    async def _pinger(self, cloud: CloudLabels) -> Pinger:
+        return Pinger(
             self._settings,
             self._identity,
             self._index,
             engine_info=self._info,
             engine_version=self._version,
             hostname=await host_facts.host_name(self._settings.hostname),
-            host_ip=lambda: self._settings.reachable_ip,
+            host_ip=await host_facts.first_address(self._settings.reachable_ip),
             host_key=await asyncio.to_thread(host_public_key, self._settings.key_file),
             cloud_labels=lambda: cloud.labels,
             index_complete=self._watcher.ready.is_set,
         )
-        dispatcher = Dispatcher(self._handlers(pinger), channel.send)
-        log.info("agent.started", host=self._identity.docker_uuid, server=self._server.base)
-        try:
-            await channel.run(dispatcher.submit)
-        finally:
-            await dispatcher.drain(DRAIN_SECONDS)
-            log.info("agent.stopped", host=self._identity.docker_uuid)
 
     def _handlers(self, pinger: Pinger) -> dict[str, Handler]:
         """Every event this agent understands, by name."""

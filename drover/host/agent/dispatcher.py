@@ -95,9 +95,13 @@ class Dispatcher:
         self._queues: dict[str, _Queue] = {}
         self._running: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
 
     async def submit(self, request: Request) -> None:
         """Takes a request from the channel; returns at once, except for re-sending an answer."""
+        if self._draining:
+            # The agent is about to end; the server sends the request again to its successor.
+            return
         if request.name not in self._handlers:
             log.debug("event.ignored", name=request.name)
             return
@@ -119,7 +123,8 @@ class Dispatcher:
         return len(self._tasks)
 
     async def drain(self, timeout: float) -> None:
-        """Waits until nothing runs, at most `timeout` seconds; the rest is cancelled."""
+        """Takes nothing new and waits until nothing runs, at most `timeout` seconds; the rest is cancelled."""
+        self._draining = True
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks, timeout=timeout)

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 MIB = 1024 * 1024
 PROC = Path("/proc")
 FIRST_SAMPLE_SECONDS = 0.2
@@ -154,6 +158,18 @@ async def host_name(override: str | None) -> str:
     if override:
         return override
     return await asyncio.to_thread(socket.getfqdn) or socket.gethostname()
+
+
+async def first_address(name: str | None) -> str | None:
+    """A name's first IPv4 address; an address stays, and a name that does not resolve is left out."""
+    if not name:
+        return None
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(name, None, family=socket.AF_INET)
+    except OSError as error:
+        log.warning("host.address.unresolved", name=name, error=error.strerror)
+        return None
+    return str(found[0][4][0])
 
 
 def search_domains(path: Path = Path("/etc/resolv.conf")) -> tuple[str, ...] | None:

@@ -52,7 +52,7 @@ class Instances:
         network: ManagedNetwork,
         expectations: Expectations,
         facts: Callable[[], MappingFacts],
-        host_ip: Callable[[], str | None],
+        host_ip: str | None,
         concurrency: int,
     ) -> None:
         self._engine = engine
@@ -185,7 +185,7 @@ class Instances:
         instance = request.instance_host_map.instance
         container = await self._locate(instance)
         if container is None:
-            return absent_report(instance.external_id, host_ip=self._host_ip())
+            return absent_report(instance.external_id, host_ip=self._host_ip)
         if self._protected(container):
             log.warning("container.stop.refused", container=container, reason="it runs this agent")
             return await self._describe(instance, await self._inspect(container))
@@ -213,7 +213,7 @@ class Instances:
             log.warning("container.remove.refused", container=container, reason="it runs this agent")
             return {}
         await self._remove_container(container)
-        return absent_report(instance.external_id or container, host_ip=self._host_ip())
+        return absent_report(instance.external_id or container, host_ip=self._host_ip)
 
     async def remove_instance(self, instance: Instance) -> None:
         """Removes the instance's container, if there is one: it takes its root disk along."""
@@ -265,7 +265,7 @@ class Instances:
         self, instance: Instance, inspect: JsonObject | None, *, network_must_work: bool = True
     ) -> JsonObject:
         if inspect is None:
-            return absent_report(instance.external_id, host_ip=self._host_ip())
+            return absent_report(instance.external_id, host_ip=self._host_ip)
         address: str | None = None
         if _label(inspect, LABEL_CNI_NETWORK) and _running(inspect):
             try:
@@ -273,7 +273,7 @@ class Instances:
             except AgentError:
                 if network_must_work:
                     raise
-        return instance_report(inspect, host_ip=self._host_ip(), container_ip=address)
+        return instance_report(inspect, host_ip=self._host_ip, container_ip=address)
 
     async def _existing(self, instance: Instance) -> JsonObject | None:
         """The instance's container, verified. Costs no call when the index knows none and none is named."""

@@ -42,7 +42,7 @@ class Pinger:
         engine_info: Mapping[str, Any],
         engine_version: Mapping[str, Any],
         hostname: str,
-        host_ip: Callable[[], str | None],
+        host_ip: str | None,
         host_key: str,
         cloud_labels: Callable[[], Mapping[str, str]],
         index_complete: Callable[[], bool],
@@ -107,7 +107,7 @@ class Pinger:
                 host_uuid=identity.docker_uuid,
             ),
         ]
-        if address := self._host_ip():
+        if address := self._host_ip:
             elements.append(IpAddressElement(uuid=address, addresss=address, host_uuid=identity.docker_uuid))
         return elements
 

@@ -4,7 +4,7 @@ The `CATTLE_*` variables are those of the original's agent, so an existing regis
 works unchanged; `DROVER_<FIELD>` wins over them.
 """
 
-# ruff: noqa: RUF009 - `setting` is dataclasses.field with words for the command line.
+
 from __future__ import annotations
 
 import os

@@ -26,7 +26,12 @@ from drover.host.agent.index import ContainerEntry, ContainerIndex, from_list
 
 log = structlog.get_logger(__name__)
 
-FILTERS = msgspec.json.encode({"type": ["container", "image"]}).decode()
+# Named one by one: health checks and shells of busy hosts make many more events that say nothing here.
+FOLLOWED = (
+    *("create", "start", "die", "stop", "destroy", "rename"),
+    *("pull", "tag", "untag", "import", "load", "delete", "prune"),
+)
+FILTERS = msgspec.json.encode({"type": ["container", "image"], "event": FOLLOWED}).decode()
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)$")
 REPORTED = frozenset({"start", "stop", "die", "destroy"})
 
