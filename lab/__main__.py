@@ -94,6 +94,8 @@ def main() -> None:
     except* LabError as errors:
         for error in _flatten(errors):
             print(f"lab: {error}", file=sys.stderr)
+        for note in getattr(errors, "__notes__", []):
+            print(f"lab: {note}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -110,8 +110,9 @@ class Lab:
         await remove_lab(self.layout)
         try:
             await self._start()
-        except BaseException:
+        except BaseException as error:
             await remove_lab(self.layout)
+            error.add_note(f"The logs of the lab's programs: {self.layout.kept_logs}")
             raise
 
     async def down(self) -> None:

@@ -82,6 +82,11 @@ class LabLayout:
         return self.run / "owner.json"
 
     @property
+    def kept_logs(self) -> Path:
+        """The logs of the last lab of this name, after its end."""
+        return self.cache / "logs" / self.name
+
+    @property
     def switch_namespace(self) -> str:
         return f"drover-{self.name}-switch"
 

@@ -17,11 +17,13 @@ from lab.errors import LabError
 from lab.layout import CGROUP_ROOT, LabLayout
 
 _ROUNDS = 20
+_LABS_WITH_LOGS = 10
 
 
 async def remove_lab(layout: LabLayout) -> None:
     """Bring the machine back to where it was before `up`; only the image cache stays."""
     await _end_processes(layout)
+    _keep_logs(layout)
     await _unmount_below(layout.run, layout.data)
     _remove_shim_sockets(layout)
     await network.remove(layout)
@@ -68,6 +70,22 @@ def _find_processes(layout: LabLayout) -> set[int]:
         | processes.in_cgroup(layout.cgroup)
         | recorded
     )
+
+
+def _keep_logs(layout: LabLayout) -> None:
+    """Copy the programs' logs into the cache: whoever asks why a test failed comes after the lab is gone."""
+    logs = [*layout.run.glob("*.log"), *layout.run.glob("*/*.log")]
+    if not logs:
+        return
+    kept = layout.kept_logs
+    shutil.rmtree(kept, ignore_errors=True)
+    for log in logs:
+        target = kept / log.relative_to(layout.run)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(log, target)
+    by_age = sorted(kept.parent.iterdir(), key=lambda directory: directory.stat().st_mtime)
+    for old in by_age[:-_LABS_WITH_LOGS]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 async def _unmount_below(*directories: Path) -> None:
