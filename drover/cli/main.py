@@ -23,6 +23,7 @@ from drover.cli.commands import (
     ps,
     secrets,
     stacks,
+    up,
     volumes,
 )
 from drover.cli.config import DEFAULT_PATH
@@ -117,6 +118,7 @@ def options(
 
 
 login.register(app)
+up.register(app)
 ps.register(app)
 app.add_typer(stacks.app, name="stacks")
 app.add_typer(ps.services, name="services")

@@ -20,6 +20,7 @@ import typer
 from drover.cli.config import DEFAULT_PATH, Config, read_config
 from drover.cli.exits import Exit, UsageError, exit_for
 from drover.common.errors import DroverError
+from drover.common.together import together
 
 if TYPE_CHECKING:
     from drover.client.api import ApiClient
@@ -67,25 +68,9 @@ class Session:
         if not pending:
             return resources
         async with self.client.watch() as watcher:
-            done = await first_failure(
-                [watcher.until(resource, wanted, timeout=limit) for resource in pending],
-            )
+            done = await together(watcher.until(resource, wanted, timeout=limit) for resource in pending)
         latest = {resource.id: resource for resource in done}
         return [latest.get(resource.id, resource) for resource in resources]
-
-
-async def first_failure(waits: list[Awaitable[Resource]]) -> list[Resource]:
-    """All results in order, or the first error by itself instead of a group of errors."""
-
-    async def settle(wait: Awaitable[Resource]) -> Resource:
-        return await wait
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(settle(wait)) for wait in waits]
-    except* DroverError as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def run(ctx: typer.Context, work: Callable[[Session], Awaitable[int | None]]) -> NoReturn:

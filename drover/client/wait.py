@@ -86,13 +86,14 @@ class Watcher:
         try:
             async with asyncio.timeout(timeout):
                 latest = await self._refresh(latest)
-                while not goal(latest):
-                    if latest.failed:
+                while True:
+                    if latest.failed and not latest.gone:
                         raise TransitionFailed(latest)
+                    if goal(latest):
+                        return latest
                     if latest.gone:
                         raise NotFound(404, "Gone", message=f"{latest.label} was removed while waiting for it")
                     latest = await self._next(changes, latest)
-                return latest
         except TimeoutError:
             state = latest.transitioning_message or latest.state
             raise WaitTimeout(f"{latest.label} is still {state!r} after {timeout:g} seconds", latest) from None

@@ -57,16 +57,17 @@ def execute(
 
 async def _converse(stream: ExecStream, *, with_tty: bool, with_stdin: bool) -> int:
     """Input goes in while output comes out; the program's end ends both."""
-    async with asyncio.TaskGroup() as group:
-        helpers = []
-        if with_stdin:
-            helpers.append(group.create_task(_send_input(stream)))
-        if with_tty:
-            helpers.append(group.create_task(_follow_size(stream)))
-        status = await _print_output(stream)
+    helpers = []
+    if with_stdin:
+        helpers.append(asyncio.create_task(_send_input(stream), name="input of exec"))
+    if with_tty:
+        helpers.append(asyncio.create_task(_follow_size(stream), name="terminal size of exec"))
+    try:
+        return await _print_output(stream)
+    finally:
         for helper in helpers:
             helper.cancel()
-    return status
+        await asyncio.gather(*helpers, return_exceptions=True)
 
 
 async def _print_output(stream: ExecStream) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from drover.cli.exits import Exit, exit_for
 from drover.cli.output import printable
 from drover.cli.session import Session, complain, run
 from drover.common.errors import DroverError
+from drover.common.together import together
 
 if TYPE_CHECKING:
     from drover.client.resource import Resource
@@ -82,9 +82,7 @@ async def print_logs(
             return exit_for(error)
         return Exit.OK
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(index, container)) for index, container in enumerate(containers)]
-    return max((task.result() for task in tasks), default=Exit.OK)
+    return max(await together(one(index, item) for index, item in enumerate(containers)), default=Exit.OK)
 
 
 async def _containers(session: Session, resource: Resource) -> list[Resource]:

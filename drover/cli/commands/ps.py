@@ -6,7 +6,6 @@ containers.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +15,7 @@ from drover.cli.flags import All, FormatFlag, Quiet, System, list_filters
 from drover.cli.group import list_group
 from drover.cli.output import Format, Row, endpoints, print_rows
 from drover.cli.session import Session, run
+from drover.common.together import together
 
 if TYPE_CHECKING:
     from drover.client.resource import Resource
@@ -80,18 +80,15 @@ def list_services(
 
 
 async def _print_services(session: Session, filters: Mapping[str, Any], shown: Format) -> None:
-    async with asyncio.TaskGroup() as group:
-        stacks = group.create_task(session.client.list("stack", {"all": True}))
-        found = group.create_task(session.client.list("service", filters))
-    names = {stack.id: stack for stack in stacks.result()}
-    print_rows(SERVICE_HEADERS, service_rows(found.result(), names), shown)
+    client = session.client
+    stacks, found = await together([client.list("stack", {"all": True}), client.list("service", filters)])
+    print_rows(SERVICE_HEADERS, service_rows(found, {stack.id: stack for stack in stacks}), shown)
 
 
 async def _print_containers(session: Session, filters: Mapping[str, Any], shown: Format) -> None:
-    async with asyncio.TaskGroup() as group:
-        hosts = group.create_task(session.client.list("host"))
-        found = group.create_task(session.client.list("container", filters))
-    print_rows(CONTAINER_HEADERS, container_rows(found.result(), hosts.result()), shown)
+    client = session.client
+    hosts, found = await together([client.list("host"), client.list("container", filters)])
+    print_rows(CONTAINER_HEADERS, container_rows(found, hosts), shown)
 
 
 async def _print_members(session: Session, names: list[str], shown: Format, *, types: list[str]) -> None:
@@ -99,11 +96,10 @@ async def _print_members(session: Session, names: list[str], shown: Format, *, t
 
     client = session.client
     owners = [await lookup(client, name, types) for name in names]
-    async with asyncio.TaskGroup() as group:
-        hosts = group.create_task(client.list("host"))
-        members = [group.create_task(client.related(owner, "instances")) for owner in owners]
-    found = [item for task in members for item in task.result() if not item.gone]
-    print_rows(CONTAINER_HEADERS, container_rows(found, hosts.result()), shown)
+    members = [client.related(owner, "instances") for owner in owners]
+    hosts, *instances = await together([client.list("host"), *members])
+    found = [item for members_of in instances for item in members_of if not item.gone]
+    print_rows(CONTAINER_HEADERS, container_rows(found, hosts), shown)
 
 
 def service_rows(found: Iterable[Resource], stacks: Mapping[str, Resource]) -> list[Row]:
