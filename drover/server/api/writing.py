@@ -20,14 +20,12 @@ from drover.server.api.extensions import Prepared
 from drover.server.api.scope import has_account, stored_kind
 from drover.server.api.validation import validate
 from drover.server.lifecycle import NotAllowed, ProcessConflict
+from drover.server.lifecycle.engine import CHAIN_TO
 from drover.server.resources import Schema, catalog
 from drover.server.store import Changes, ClaimTaken, Committed, GuardFailed, Record, RowMissing
 
 # What must happen before a resource of these types can be removed (Rancher 1.6).
 _BEFORE_REMOVE = {"agent": "deactivate", "instance": "stop", "account": "deactivate", "host": "deactivate"}
-
-# Process data: the process to go on with when this one has succeeded.
-CHAIN = "chainTo"
 
 _MOST_COPIES = 1000
 
@@ -190,7 +188,7 @@ async def remove(call: Call, record: Record) -> Record:
     if engine.can_schedule(name, record):
         planned = engine.schedule(changes, name, record)
     elif first is not None and engine.can_schedule(first, record):
-        planned = engine.schedule(changes, first, record, {CHAIN: name})
+        planned = engine.schedule(changes, first, record, {CHAIN_TO: name})
     else:
         raise not_allowed(
             f"{record.kind} {record.name or record.id} is {record.state} and cannot be removed from there"

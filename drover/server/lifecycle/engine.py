@@ -23,6 +23,7 @@ from drover.server.store import Changes, Committed, Record, RowMissing, Store, S
 log = structlog.get_logger(__name__)
 
 PROCESS = "processInstance"
+CHAIN_TO = "chainTo"  # process data: the process to go on with after this one has succeeded
 _DRAIN_SECONDS = 3.0
 SlotKey = tuple[str, int, str]
 
@@ -287,9 +288,14 @@ class Engine:
                     values[name] = None
         planned = changes.update(record, values)
         reason = "DONE"
+        if isinstance(outcome, Done):
+            outcome = self._asked_to_follow(run, outcome, planned)
         if isinstance(outcome, Chain):
             reason = "CHAIN"
-            self._chain(changes, outcome, planned, {**run.data, **outcome.data})
+            data = {**run.data, **outcome.data}
+            if data.get(CHAIN_TO) == outcome.process:
+                del data[CHAIN_TO]
+            self._chain(changes, outcome, planned, data)
         self._plan_close(changes, job.process_record, run, reason, "SUCCESS")
         job.finishing = True
         try:
@@ -298,6 +304,13 @@ class Engine:
             job.finishing = False
             raise
         return False
+
+    def _asked_to_follow(self, run: Run, outcome: Done, planned: Record) -> Done | Chain:
+        """Whoever scheduled the process may have named its successor, such as the removal after a stop."""
+        successor = self._processes.get(str(run.data.get(CHAIN_TO)))
+        if successor is None or planned[successor.state_field] not in successor.transitioning:
+            return outcome
+        return Chain(successor.name, outcome.values)
 
     def _chain(self, changes: Changes, outcome: Chain, planned: Record, data: dict[str, Any]) -> None:
         """Schedule the successor from the state just reached. Error texts stay visible, so nothing is cleared."""
@@ -426,4 +439,4 @@ def _result(finished: bool) -> str:
     return "SUCCESS" if finished else "CANCELED"
 
 
-__all__ = ["PROCESS", "Committed", "Engine"]
+__all__ = ["CHAIN_TO", "PROCESS", "Committed", "Engine"]
