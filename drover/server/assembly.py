@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 
 from drover.server.api.app import create_api
 from drover.server.api.auth.access import AccessControl
+from drover.server.api.auth.scripts import scripts_routes
 from drover.server.api.call import Call
 from drover.server.api.channels.access import StreamAccess
 from drover.server.api.channels.agent_types import AgentTypes
@@ -51,6 +52,7 @@ from drover.server.orchestration.registration import GenericObjectHandlers
 from drover.server.orchestration.seed import seed
 from drover.server.orchestration.services import build as build_services
 from drover.server.orchestration.settings import Settings
+from drover.server.orchestration.vault import Vault
 from drover.server.resources import catalog
 from drover.server.resources.tables import column_fields, table
 from drover.server.store import Database, Record, Store, TypeMap
@@ -107,7 +109,9 @@ async def _running(
     await settings.start()
     handlers = Handlers()
     engine = Engine(store, catalog().processes, handlers)
-    context = Context(store=store, engine=engine, bus=Bus(), watch=Watch(store), settings=settings)
+    context = Context(
+        store=store, engine=engine, bus=Bus(), watch=Watch(store), settings=settings, vault=Vault.open(data_dir)
+    )
     access = AccessControl.open(context, data_dir)
     extensions = Extensions()
     deployer = ComposeDeployer(context)
@@ -173,5 +177,6 @@ def _channels(
         WebSocketRoute("/{version}/subscribe", subscriptions.endpoint),
         WebSocketRoute("/{version}/projects/{project}/subscribe", subscriptions.endpoint),
         *StreamProxy(tokens, tunnels).routes(),
+        *scripts_routes(access, config),
     ]
     return subscriptions, tunnels, routes

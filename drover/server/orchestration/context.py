@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from drover.server.bus import Bus
 from drover.server.lifecycle import Engine, Watch
 from drover.server.orchestration.settings import Settings
+from drover.server.orchestration.vault import Vault
 from drover.server.store import Store
 
 
@@ -19,3 +20,4 @@ class Context:
     bus: Bus
     watch: Watch
     settings: Settings
+    vault: Vault

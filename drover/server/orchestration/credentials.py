@@ -24,6 +24,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from drover.common.clock import now_ms
 from drover.server.orchestration.vault import Vault, VaultError, is_encrypted
+from drover.server.store import Record
 
 # Stored with the vault, because the server must say them again (registration hands an agent its key each time it asks).
 READABLE_KINDS = MappingProxyType(
@@ -82,6 +83,19 @@ def secret_matches(stored: str, given: str, vault: Vault, *, kind: str = "apiKey
         case _:
             return False
     return hmac.compare_digest(computed.encode(), known.encode())
+
+
+# Secrets that are said again
+
+
+def seal(secret: str, vault: Vault, *, kind: str) -> str:
+    """The stored form of a credential's secret that somebody must be told later."""
+    return vault.encrypt(secret, purpose=READABLE_KINDS[kind])
+
+
+def unseal(credential: Record, vault: Vault) -> str:
+    """The secret again. Raises VaultError when the key file is not the one that it was stored with."""
+    return vault.decrypt(str(credential["secretValue"] or ""), purpose=READABLE_KINDS[credential.kind])
 
 
 # Passwords

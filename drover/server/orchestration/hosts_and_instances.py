@@ -71,7 +71,7 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
     host_handlers = HostHandlers(context, agents, usage, pinger)
     host_handlers.register(handlers)
 
-    credentials = RegistryCredentials(store)
+    credentials = RegistryCredentials(store, context.vault)
     connector = Connector(store, networks, Addresses(store))
     tools = StartTools(channel, hosts, Allocator(usage), connector, credentials, background)
     stop = Stop(context, channel, hosts, usage)

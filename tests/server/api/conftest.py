@@ -38,7 +38,9 @@ def host_keys(tmp_path_factory: pytest.TempPathFactory) -> HostApiKeys:
 async def context(store: Store, engine: Engine, handlers: Handlers) -> Context:
     settings = Settings(store, environment={})
     await settings.start()
-    context = Context(store=store, engine=engine, bus=Bus(), watch=Watch(store), settings=settings)
+    context = Context(
+        store=store, engine=engine, bus=Bus(), watch=Watch(store), settings=settings, vault=Vault(bytes(32))
+    )
     AccountHandlers(context).register(handlers)
     GenericObjectHandlers(context).register(handlers)
     await seed(context, auth="none")
@@ -48,7 +50,7 @@ async def context(store: Store, engine: Engine, handlers: Handlers) -> Context:
 @pytest.fixture
 async def app(context: Context, tmp_path: Path, host_keys: HostApiKeys) -> AsyncIterator[Starlette]:
     extensions = Extensions()
-    access = AccessControl.build(context, Vault.open(tmp_path), host_keys)
+    access = AccessControl.build(context, host_keys)
     register_types(extensions, context)
     install_access(extensions, access)
     application = create_api(

@@ -18,6 +18,8 @@ from drover.server.orchestration.context import Context
 from drover.server.orchestration.hosts_and_instances import Hosting, assemble
 from drover.server.orchestration.instances.plan import plan_instance
 from drover.server.orchestration.settings import Settings
+from drover.server.orchestration.vault import Vault
+from drover.server.orchestration.vault import Vault
 from drover.server.resources import catalog
 from drover.server.store import Record, Store
 from drover.simulator.model import OVERRIDES_KEY
@@ -131,7 +133,7 @@ async def running(
     store = await open_store(path)
     handlers = Handlers()
     engine = Engine(store, catalog().processes, handlers, server_id=str(uuid.uuid4()), retry_max_wait=0.1)
-    context = Context(store, engine, Bus(), Watch(store), Settings(store, settings))
+    context = Context(store, engine, Bus(), Watch(store), Settings(store, settings), Vault(bytes(32)))
     hosting = assemble(context, handlers)
     if environment is None:
         changes = store.changes()

@@ -31,15 +31,15 @@ class AccessControl:
     @classmethod
     def open(cls, context: Context, data_dir: Path) -> AccessControl:
         """With the keys in a data directory, which are made at the first start."""
-        return cls.build(context, Vault.open(data_dir), HostApiKeys.open(data_dir))
+        return cls.build(context, HostApiKeys.open(data_dir))
 
     @classmethod
-    def build(cls, context: Context, vault: Vault, host_keys: HostApiKeys) -> AccessControl:
-        directory = Directory(context, vault)
-        sessions = Sessions(context, vault)
+    def build(cls, context: Context, host_keys: HostApiKeys) -> AccessControl:
+        directory = Directory(context)
+        sessions = Sessions(context)
         return cls(
             context=context,
-            vault=vault,
+            vault=context.vault,
             host_keys=host_keys,
             directory=directory,
             sessions=sessions,

@@ -15,7 +15,7 @@ from drover.server.api.caller import Identity
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.credentials import secret_matches
 from drover.server.orchestration.registration_token import parse_token, token_matches
-from drover.server.orchestration.vault import Vault, VaultError
+from drover.server.orchestration.vault import VaultError
 from drover.server.store import Condition, Query, Record, Touched
 
 RANCHER_ID = "rancher_id"
@@ -48,10 +48,10 @@ def usable(record: Record | None) -> bool:
 class Directory:
     """Looks people, environments and programs up."""
 
-    def __init__(self, context: Context, vault: Vault) -> None:
+    def __init__(self, context: Context) -> None:
         self._store = context.store
         self._settings = context.settings
-        self._vault = vault
+        self._vault = context.vault
         self._accounts: RowCache[int, Record | None] = RowCache(context.store)
         self._names: RowCache[str, Record | None] = RowCache(context.store)
         self._memberships: RowCache[tuple[str, ...], Mapping[int, str]] = RowCache(context.store)

@@ -12,7 +12,6 @@ from drover.common.clock import now_ms
 from drover.server.api.auth.cache import RowCache
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.credentials import new_secret_value
-from drover.server.orchestration.vault import Vault
 from drover.server.store import Condition, Query, Record, Touched
 
 TYPE = "authToken"
@@ -24,10 +23,10 @@ _PURGE_BATCH = 500
 class Sessions:
     """Opens, finds and ends sessions."""
 
-    def __init__(self, context: Context, vault: Vault) -> None:
+    def __init__(self, context: Context) -> None:
         self._store = context.store
         self._settings = context.settings
-        self._vault = vault
+        self._vault = context.vault
         self._found: RowCache[str, Record | None] = RowCache(context.store)
         context.store.listen(self._hear)
 

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from drover.common.clock import now_ms
+from drover.server.orchestration.credentials import new_public_value, new_secret_value, seal
+from drover.server.orchestration.vault import Vault
 from drover.server.store import Changes, Record
 
-_SECRET_LENGTH = 40
-_LETTERS = "".join(
-    letter for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789" if letter not in "O0lI"
-)
 
-
-def new_key() -> tuple[str, str]:
-    """An access key (20 upper-case hexadecimal digits) and its secret (40 letters that cannot be confused)."""
-    secret = "".join(secrets.choice(_LETTERS) for _ in range(_SECRET_LENGTH))
-    return secrets.token_hex(10).upper(), secret
-
-
-def plan_account(changes: Changes, agent_id: int, *, role: str, environment_id: int | None) -> tuple[Record, Record]:
+def plan_account(
+    changes: Changes, vault: Vault, agent_id: int, *, role: str, environment_id: int | None
+) -> tuple[Record, Record]:
     """Plan the account of an agent and its key; returns both.
 
     ``role`` is ``agent`` for a plain agent, ``environment`` or ``environmentAdmin`` for an account that acts for the
-    environment. The key is kept readable because it is handed out again when the agent registers anew.
+    environment. The key is kept encrypted, not hashed, because it is handed out again when the agent registers anew.
     """
     suffix = "" if role == "agent" else f"-{role}"
     account = changes.insert(
@@ -40,16 +32,20 @@ def plan_account(changes: Changes, agent_id: int, *, role: str, environment_id: 
             actsForAccountId=environment_id,
         ),
     )
-    public, secret = new_key()
     credential = changes.insert(
         "credential",
-        _row(kind="agentApiKey", accountId=account.id, publicValue=public, secretValue=secret),
+        _row(
+            kind="agentApiKey",
+            accountId=account.id,
+            publicValue=new_public_value(),
+            secretValue=seal(new_secret_value(), vault, kind="agentApiKey"),
+        ),
     )
     return account, credential
 
 
 def plan_instance_agent(
-    changes: Changes, *, uri: str, environment_id: int, roles: Sequence[str], system: bool
+    changes: Changes, vault: Vault, *, uri: str, environment_id: int, roles: Sequence[str], system: bool
 ) -> tuple[Record, list[tuple[str, Record]]]:
     """Plan the agent behind a container: active at once, with an account and a key for each role.
 
@@ -60,7 +56,7 @@ def plan_instance_agent(
     keys: list[tuple[str, Record]] = []
     accounts: list[Record] = []
     for role in ordered:
-        account, key = plan_account(changes, agent.id, role=role, environment_id=environment_id)
+        account, key = plan_account(changes, vault, agent.id, role=role, environment_id=environment_id)
         accounts.append(account)
         keys.append((role, key))
     changes.update(

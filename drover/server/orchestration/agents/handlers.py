@@ -42,7 +42,9 @@ class AgentHandlers:
             return Delegate()
         changes = run.plan()
         environment_id = run.record["agentResourcesAccountId"]
-        account, _ = plan_account(changes, run.record.id, role="agent", environment_id=environment_id)
+        account, _ = plan_account(
+            changes, self._context.vault, run.record.id, role="agent", environment_id=environment_id
+        )
         return Delegate({"accountId": account.id}, changes)
 
     async def activate(self, run: Run) -> Outcome:

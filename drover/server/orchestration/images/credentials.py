@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from drover.server.orchestration.credentials import unseal
 from drover.server.orchestration.images.reference import split_image
 from drover.server.orchestration.mirror import Mirror
+from drover.server.orchestration.vault import Vault
 from drover.server.store import Record, Store
 
 _OFFICIAL = frozenset({"index.docker.io", "docker.io", "registry-1.docker.io"})
@@ -16,7 +18,8 @@ _USABLE = frozenset({"active", "activating", "updating-active"})
 class RegistryCredentials:
     """The registries of all environments and the accounts in them, held in memory."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, vault: Vault) -> None:
+        self._vault = vault
         self._registries = Mirror(store, "storagePool", lambda row: row.kind == "registry")
         self._credentials = Mirror(store, "credential", lambda row: row.kind == "registryCredential")
 
@@ -40,10 +43,10 @@ class RegistryCredentials:
         credential = self._credentials.get(credential_id)
         if credential is None:
             return None
-        return _payload(credential, self._registries.get(credential["registryId"]))
+        return _payload(credential, unseal(credential, self._vault), self._registries.get(credential["registryId"]))
 
 
-def _payload(credential: Record, registry: Record | None) -> dict[str, Any]:
+def _payload(credential: Record, secret: str, registry: Record | None) -> dict[str, Any]:
     fields = {
         "serverAddress": None if registry is None else registry["serverAddress"],
         "email": credential["email"],
@@ -51,7 +54,7 @@ def _payload(credential: Record, registry: Record | None) -> dict[str, Any]:
     return {
         "type": "credential",
         "publicValue": credential["publicValue"],
-        "secretValue": credential["secretValue"],
+        "secretValue": secret,
         "data": {"fields": fields},
         "registry": {"data": {"fields": {"serverAddress": fields["serverAddress"]}}},
     }

@@ -97,6 +97,7 @@ class Create:
             wanted = ["environment" if each == "environmentAdmin" else each for each in wanted]
         agent, _ = plan_instance_agent(
             changes,
+            self._context.vault,
             uri=of_instance(instance.id, labels.get(names.AGENT_URI_PREFIX, "")),
             environment_id=int(instance["accountId"]),
             roles=wanted,

@@ -163,7 +163,7 @@ class Start:
             network_kind=connection.attachment.kind,
             network=connection.attachment.network,
             subnet=connection.subnet,
-            environment=await environment_of(store, instance),
+            environment=await environment_of(store, self._context.vault, instance),
             credential=await self._tools.credentials.payload(instance["registryCredentialId"])
             if instance["registryCredentialId"]
             else None,

@@ -102,8 +102,10 @@ async def server(
 ) -> AsyncIterator[Server]:
     settings = Settings(store, environment={})
     await settings.start()
-    context = Context(store=store, engine=engine, bus=Bus(), watch=Watch(store), settings=settings)
-    access = AccessControl.build(context, Vault.open(tmp_path), host_keys(key_directory))
+    context = Context(
+        store=store, engine=engine, bus=Bus(), watch=Watch(store), settings=settings, vault=Vault.open(tmp_path)
+    )
+    access = AccessControl.build(context, host_keys(key_directory))
     AccountHandlers(context).register(handlers)
     GenericObjectHandlers(context).register(handlers)
     seeded = await seed(context, auth="local")

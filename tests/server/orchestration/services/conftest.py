@@ -19,6 +19,7 @@ from drover.server.orchestration.networks.defaults import plan_default_networks
 from drover.server.orchestration.seed import seed
 from drover.server.orchestration.services import Services, build
 from drover.server.orchestration.settings import Settings
+from drover.server.orchestration.vault import Vault
 from drover.server.resources import catalog
 from drover.server.store import Record, Store
 
@@ -141,7 +142,9 @@ async def world(store: Store) -> AsyncIterator[World]:
     handlers = Handlers()
 
     engine = Engine(store, catalog().processes, handlers)
-    context = Context(store=store, engine=engine, bus=Bus(), watch=Watch(store), settings=settings)
+    context = Context(
+        store=store, engine=engine, bus=Bus(), watch=Watch(store), settings=settings, vault=Vault(bytes(32))
+    )
     hosting = assemble(context, handlers)
     services = build(context, handlers, NoCompose())
     await seed(context, auth="none", project_seeds=[plan_default_networks])
