@@ -11,6 +11,8 @@ from enum import Enum
 
 import msgspec
 
+from drover.common.errors import DroverError
+
 
 class Mark(msgspec.Struct, frozen=True, order=True):
     """A place in a source file; line and column count from 1."""
@@ -60,7 +62,7 @@ class Problem:
         return f"{place}{self.message}{advice}"
 
 
-class ComposeError(Exception):
+class ComposeError(DroverError):
     """The files cannot be used. `problems` holds every error found in this run, in the order of the files."""
 
     code = "InvalidComposeFile"

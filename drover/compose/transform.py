@@ -7,6 +7,7 @@ answer: nothing here depends on time, ids or the order of a map.
 from collections.abc import Mapping
 from typing import Any
 
+from drover.common.errors import DroverError
 from drover.compose.launch_config import image_uuid
 
 DISPLAY_NAME_LABEL = "io.rancher.container.display_name"
@@ -72,7 +73,7 @@ _RATES = {
 _NANOSECONDS = 1_000_000_000
 
 
-class TransformError(Exception):
+class TransformError(DroverError):
     """The container cannot be expressed as a launch config. Shown to the client with status 422."""
 
     code = "InvalidOption"
