@@ -6,6 +6,7 @@ is left of a block is handed back at a clean stop; a crash leaves a gap, which h
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,7 @@ class Ids:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._blocks: dict[str, _Block] = {}
+        self._refilling: dict[str, asyncio.Lock] = {}
 
     async def start(self, types: list[str]) -> None:
         """Reserve a first block for every type."""
@@ -66,9 +68,14 @@ class Ids:
 
     async def ensure(self, name: str, count: int) -> None:
         """Have at least ``count`` ids of a type at hand. The numbers left in the present block are skipped if few."""
-        block = self._blocks[name]
-        if block.left >= count:
+        if self._blocks[name].left >= count:
             return
+        async with self._refilling.setdefault(name, asyncio.Lock()):  # one fetch serves all who wait for it
+            if self._blocks[name].left < count:
+                await self._fetch(name, count)
+
+    async def _fetch(self, name: str, count: int) -> None:
+        block = self._blocks[name]
         size = max(min(block.size * 2, _LARGEST_BLOCK), count)
         async with self._database.write() as connection:
             query = _locked(sa.select(id_block.c.next).where(id_block.c.name == name))
