@@ -129,6 +129,10 @@ def build(node: Node, field: Field) -> Build:
     if isinstance(node, Mapping):
         _only(node, field, "context", "dockerfile", "args")
         context, dockerfile, args = node.get("context"), node.get("dockerfile"), node.get("args")
+        if args is not None and not is_null(args):
+            field.problems.warn(
+                args.mark, f"Service '{field.service}': build args have no effect", "use ENV in the image"
+            )
         return Build(
             context=None if context is None or is_null(context) else values.string(context, field),
             dockerfile=None if dockerfile is None or is_null(dockerfile) else values.string(dockerfile, field),

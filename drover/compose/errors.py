@@ -92,6 +92,7 @@ class Problems:
     def __init__(self) -> None:
         self._found: dict[Problem, None] = {}
         self._files: dict[str, int] = {}
+        self._has_error = False
 
     def register(self, file: str) -> None:
         """Make known that a file takes part; findings are sorted in the order of this."""
@@ -135,5 +136,7 @@ class Problems:
         return tuple(sorted(chosen, key=lambda p: (self._files.get(p.file, unknown), p.line, p.column)))
 
     def _add(self, problem: Problem) -> None:
-        if not self.full or (problem.severity is Severity.ERROR and not self.errors):
+        is_error = problem.severity is Severity.ERROR
+        if not self.full or (is_error and not self._has_error):
             self._found[problem] = None
+            self._has_error = self._has_error or is_error

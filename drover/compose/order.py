@@ -18,17 +18,23 @@ def dependencies(project: ComposeProject) -> dict[str, tuple[str, ...]]:
 
 def waves(required: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
     """Services in groups: all of a group may start at once when the groups before it have started."""
-    level: dict[str, int] = {}
-    remaining = dict(required)
-    while remaining:
-        ready = [name for name, needs in remaining.items() if all(need in level for need in needs)]
-        assert ready, "dependencies() leaves no circles"
-        current = max(level.values(), default=-1) + 1
+    missing = {name: len(needs) for name, needs in required.items()}
+    dependents: dict[str, list[str]] = {name: [] for name in required}
+    for name, needs in required.items():
+        for need in needs:
+            dependents[need].append(name)
+    found: list[tuple[str, ...]] = []
+    ready = [name for name, count in missing.items() if count == 0]
+    while ready:
+        found.append(tuple(ready))
+        following: list[str] = []
         for name in ready:
-            level[name] = current
-            del remaining[name]
-    count = max(level.values(), default=-1) + 1
-    return tuple(tuple(name for name, at in level.items() if at == wave) for wave in range(count))
+            for dependent in dependents[name]:
+                missing[dependent] -= 1
+                if missing[dependent] == 0:
+                    following.append(dependent)
+        ready = following
+    return tuple(found)
 
 
 def _wanted(service: Service, project: ComposeProject) -> tuple[str, ...]:
@@ -56,7 +62,7 @@ def _without_circles(wanted: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[s
     for root in wanted:
         if root in finished:
             continue
-        path: dict[str, list[str]] = {root: list(wanted[root])}
+        path: dict[str, list[str]] = {root: list(reversed(wanted[root]))}
         result[root] = []
         while path:
             name = next(reversed(path))
@@ -64,11 +70,11 @@ def _without_circles(wanted: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[s
                 del path[name]
                 finished.add(name)
                 continue
-            target = path[name].pop(0)
+            target = path[name].pop()
             if target in path:
                 continue
             result[name].append(target)
             if target not in finished:
-                path[target] = list(wanted[target])
+                path[target] = list(reversed(wanted[target]))
                 result[target] = []
     return {name: tuple(result[name]) for name in wanted}

@@ -6,6 +6,7 @@ ${PRIV}` works, which it did not in Rancher 1.6.
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
@@ -191,12 +192,12 @@ def unique(node: Node, values: tuple[str, ...], field: Field) -> tuple[str, ...]
     """`values`, when no two are equal."""
     if len(set(values)) == len(values):
         return values
-    twice = next(value for value in values if values.count(value) > 1)
+    twice = next(value for value, count in Counter(values).items() if count > 1)
     place = node.mark
     if isinstance(node, Sequence) and len(node.items) == len(values):
         place = node.items[len(values) - 1 - values[::-1].index(twice)].mark
-    shown = ", ".join(repr(value) for value in values[:20])
-    raise field.invalid(place, f"value [{shown}] has non-unique elements", f"remove the second '{twice}'")
+    shown = ", ".join(repr(value[:80]) for value in values[:20])
+    raise field.invalid(place, f"value [{shown}] has non-unique elements", f"remove the second '{twice[:80]}'")
 
 
 def words(node: Node, field: Field) -> tuple[str, ...] | None:

@@ -369,6 +369,11 @@ def test_wrong_sections(section: str, message: str, errors_of: Callable) -> None
     assert message in errors_of(f"version: '2'\nservices: {{web: {{image: a}}}}\n{section}\n")[0]
 
 
+def test_build_args_are_warned_about(load: Callable) -> None:
+    project = load("version: '2'\nservices: {web: {build: {context: 'https://x.test/a.git', args: {A: 1}}}}\n")
+    assert "build args have no effect" in str(project.warnings[0])
+
+
 def test_unknown_keys_of_volumes_are_warned_about(load: Callable) -> None:
     project = load("version: '2'\nvolumes: {a: {drive: x}}\n")
     assert "the volume 'a' has the unknown key 'drive'" in str(project.warnings[0])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drover.compose import ComposeError, Problem, SourceFile, load_project, plan_services
+from drover.compose import ComposeError, Problem, SourceFile, load_project, plan_services, waves
 from drover.compose.keys import KEYS
 
 
@@ -24,7 +24,8 @@ def problems_of(text: str) -> tuple[Problem, ...]:
         )
     except ComposeError as error:
         return error.problems
-    assert len(plan_services(project)) <= len(project.services)
+    plans = plan_services(project)
+    assert sum(len(wave) for wave in waves({plan.name: plan.depends_on for plan in plans})) == len(plans)
     return ()
 
 
@@ -106,6 +107,9 @@ def test_a_large_project_is_fast() -> None:
     "text",
     [
         "web: {image: a, ports: [" + ", ".join(f"{i}" for i in range(1, 40_000)) + "]}",
+        "web: {image: a, dns: [" + ", ".join(f"x{i}" for i in range(60_000)) + ", x59999]}",
+        "".join(f"s{i}: {{image: a, cpu_shares: x, tty: 1}}\n" for i in range(15_000)),
+        "web: {image: a, depends_on: [" + ", ".join(f"x{i}" for i in range(60_000)) + "]}",
         "web: {image: a, command: '" + "x " * 200_000 + "'}",
         "web: {image: a, mem_limit: '" + "9" * 100_000 + "'}",
         "web: {image: a, stop_grace_period: '" + "1s" * 100_000 + "'}",
@@ -116,7 +120,21 @@ def test_a_large_project_is_fast() -> None:
         "web: {image: '" + "${A:-" * 5000 + "}" * 5000 + "'}",
         "web: {" + ", ".join(f"unknown{i}: 1" for i in range(5000)) + "}",
     ],
-    ids=["ports", "words", "size", "duration", "sidekicks", "links", "extends", "errors", "nested", "unknown"],
+    ids=[
+        "ports",
+        "twice",
+        "many-errors",
+        "depends",
+        "words",
+        "size",
+        "duration",
+        "sidekicks",
+        "links",
+        "extends",
+        "errors",
+        "nested",
+        "unknown",
+    ],
 )
 def test_hostile_sizes_end_quickly(text: str) -> None:
     started = time.perf_counter()
