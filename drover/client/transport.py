@@ -130,16 +130,15 @@ class Transport:
         """Open a WebSocket. `silence` is how many seconds may pass without a message before a receive fails."""
         headers = self._credentials.header() if authenticate else {}
         try:
-            return await asyncio.wait_for(
-                self.session.ws_connect(
+            # Not asyncio.wait_for: in Python 3.11 it swallows a cancellation that meets the end of the wait.
+            async with asyncio.timeout(self._timeout):
+                return await self.session.ws_connect(
                     url,
                     headers=headers,
                     max_msg_size=MAX_BODY,
                     timeout=aiohttp.ClientWSTimeout(ws_receive=silence, ws_close=5.0),
                     autoping=True,
-                ),
-                self._timeout,
-            )
+                )
         except aiohttp.WSServerHandshakeError as error:
             raise error_from_body(error.status, error.message, None, request=f"WebSocket {_path(url)}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
