@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from drover.server.lifecycle import Delegate, Handlers, Outcome, Run
+from drover.server.lifecycle import Handlers
 from drover.server.orchestration.agents.channel import AgentChannel
+from drover.server.orchestration.agents.connections import Connections
 from drover.server.orchestration.agents.handlers import AgentHandlers
 from drover.server.orchestration.agents.ping import Pinger
 from drover.server.orchestration.background import Background
@@ -26,12 +27,10 @@ from drover.server.orchestration.instances.usage import Usage
 from drover.server.orchestration.mirror import Mirror
 from drover.server.orchestration.networks.addresses import Addresses
 from drover.server.orchestration.networks.resolve import Networks
+from drover.server.orchestration.plain import PlainHandlers
 from drover.server.orchestration.simulated import SimulatedAgents
 from drover.server.orchestration.volumes.cleanup import VolumeCleanup
 from drover.server.orchestration.volumes.handlers import VolumeHandlers
-
-_ACTIVATED = ("storagepool", "network", "subnet", "port", "ipaddress", "image")
-"""Types of ours that go from created to active without further ado."""
 
 
 class Service(Protocol):
@@ -65,7 +64,7 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
     networks = Networks(store)
     background = Background()
     resources = HostResources(context, agents, hosts)
-    sync = InstanceSync(context, channel, hosts)
+    sync = InstanceSync(context, channel, hosts, usage)
     pinger = Pinger(context, agents, channel, on_resources=resources.take, on_instances=sync.take)
     AgentHandlers(context, agents, hosts, pinger).register(handlers)
     host_handlers = HostHandlers(context, agents, usage, pinger)
@@ -83,8 +82,7 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
     Remove(context, channel, hosts, VolumeCleanup(context)).register(handlers)
     VolumeHandlers(context, channel, hosts).register(handlers)
     ContainerEvents(context, channel, hosts).register(handlers)
-    for name in _ACTIVATED:
-        handlers.register(f"{name}.create", _activate)
+    PlainHandlers(context).register(handlers)
 
     simulated = SimulatedAgents(context.bus, agents)
     return Hosting(
@@ -97,14 +95,10 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
         host_handlers=host_handlers,
         simulated=simulated,
         stop=stop,
-        services=(simulated, pinger, background),
+        services=(simulated, pinger, Connections(context, agents, pinger), background),
     )
 
 
 def build(context: Context, handlers: Handlers) -> list[Service]:
     """:func:`assemble` for whoever needs nothing but the services to run."""
     return list(assemble(context, handlers).services)
-
-
-async def _activate(run: Run) -> Outcome:
-    return Delegate()

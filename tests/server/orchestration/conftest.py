@@ -19,7 +19,6 @@ from drover.server.orchestration.hosts_and_instances import Hosting, assemble
 from drover.server.orchestration.instances.plan import plan_instance
 from drover.server.orchestration.settings import Settings
 from drover.server.orchestration.vault import Vault
-from drover.server.orchestration.vault import Vault
 from drover.server.resources import catalog
 from drover.server.store import Record, Store
 from drover.simulator.model import OVERRIDES_KEY

@@ -87,8 +87,8 @@ class AgentHandlers:
     async def deactivate(self, run: Run) -> Outcome:
         self._pinger.forget(run.record.id)
         changes = await self._mirror_state(run.plan(), run.record, "inactive")
-        if run.data.get("thenRemove"):
-            return Chain("agent.remove", data={"thenRemove": False}, changes=changes)
+        if run.data.get("chainTo") == "agent.remove":
+            return Chain("agent.remove", data={"chainTo": None}, changes=changes)
         return Done(changes=changes)
 
     async def remove(self, run: Run) -> Outcome:
@@ -99,7 +99,7 @@ class AgentHandlers:
         for host in list(self._hosts.where(agentId=run.record.id)):
             name = "host.remove" if self._context.engine.can_schedule("host.remove", host) else "host.deactivate"
             if self._context.engine.can_schedule(name, host):
-                self._context.engine.schedule(changes, name, host, {"thenRemove": True})
+                self._context.engine.schedule(changes, name, host, {"chainTo": "host.remove"})
         accounts = [run.record.account_id, *(run.record["authorizedRoleAccountIds"] or [])]
         removed = {"state": "removed", "removed": now_ms()}
         owners = [each for each in accounts if each is not None]

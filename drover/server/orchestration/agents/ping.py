@@ -51,6 +51,7 @@ class Pinger:
         self._failures: Counter[int] = Counter()
         self._waiting: set[int] = set()
         self._hashes: dict[int, bytes] = {}
+        self._reports: dict[int, asyncio.Lock] = {}
         self._round = 0
         self._background = Background()
 
@@ -100,10 +101,11 @@ class Pinger:
     async def _take_resources(self, agent: Record, resources: list[dict[str, Any]]) -> None:
         reported = [each for each in resources if each["type"] != "instance"]
         digest = hashlib.blake2b(msgspec.json.encode(reported, order="sorted"), digest_size=16).digest()
-        if self._hashes.get(agent.id) == digest:
-            return
-        await self._on_resources(agent, reported)
-        self._hashes[agent.id] = digest
+        async with self._reports.setdefault(agent.id, asyncio.Lock()):
+            if self._hashes.get(agent.id) == digest:
+                return
+            await self._on_resources(agent, reported)
+            self._hashes[agent.id] = digest
 
     def forget(self, agent_id: int) -> None:
         """The agent's rows changed under our feet, or it is gone: take its next report in full."""

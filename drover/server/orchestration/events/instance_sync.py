@@ -16,6 +16,7 @@ from drover.server.lifecycle import Engine
 from drover.server.orchestration.agents.channel import AgentChannel, AgentGone
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.events.container_events import ContainerChange, plan_event
+from drover.server.orchestration.instances.usage import Usage
 from drover.server.orchestration.mirror import Mirror
 from drover.server.store import Record
 
@@ -29,12 +30,13 @@ _NOT_MISSED = frozenset({"removing", "removed", "error", "erroring", "purging", 
 class InstanceSync:
     """Takes the lists of containers from pongs."""
 
-    def __init__(self, context: Context, channel: AgentChannel, hosts: Mirror) -> None:
+    def __init__(self, context: Context, channel: AgentChannel, hosts: Mirror, usage: Usage) -> None:
         self._context = context
         self._channel = channel
         self._hosts = hosts
+        self._usage = usage
         self._told: dict[tuple[str, str], float] = {}
-        self._agreed: dict[int, int] = {}
+        self._agreed: dict[int, tuple[int, int]] = {}
         self._locks: dict[int, asyncio.Lock] = {}
 
     async def take(self, agent: Record, elements: list[dict[str, Any]]) -> None:
@@ -52,6 +54,11 @@ class InstanceSync:
                 await self._compare(agent, host, listed)
 
     async def _compare(self, agent: Record, host: Record, listed: dict[str, dict[str, Any]]) -> None:
+        await self._usage.ready()
+        picture = (_digest(listed), self._usage.generation(host.id))
+        if self._agreed.get(host.id) == picture:
+            return  # neither side has changed since they were last compared
+        self._agreed[host.id] = picture
         store = self._context.store
         known = {row.uuid: row for row in await store.find_by("instance", hostId=host.id, removed=None)}
         by_docker_id = {str(row["externalId"]): row for row in known.values() if row["externalId"]}
@@ -83,6 +90,7 @@ class InstanceSync:
             await self._tell(host, own_uuid, report, "start")
         elif removed["removed"] is not None and report.get("state") == "running":
             log.info("sync.force_stop", host_id=host.id, instance_id=removed.id)
+            self._agreed.pop(host.id, None)
             try:
                 await self._channel.tell(
                     agent.id,
@@ -107,6 +115,7 @@ class InstanceSync:
         if told is not None and now - told < _REPEAT_AFTER:
             return
         self._told[external_id, status] = now
+        self._agreed.pop(host.id, None)
         if len(self._told) > 10_000:
             self._told = {key: at for key, at in self._told.items() if now - at < _REPEAT_AFTER}
         change = ContainerChange(
@@ -122,3 +131,9 @@ class InstanceSync:
         engine: Engine = self._context.engine
         plan_event(engine, changes, host, change)
         await self._context.store.commit(changes)
+
+
+def _digest(listed: dict[str, dict[str, Any]]) -> int:
+    return hash(
+        frozenset((own_uuid, str(each.get("state")), str(each.get("dockerId"))) for own_uuid, each in listed.items())
+    )

@@ -7,13 +7,14 @@ import asyncio
 import structlog
 
 from drover.common.clock import now_ms
-from drover.server.lifecycle import Again, Chain, Delegate, Done, Handlers, Outcome, Run
+from drover.server.lifecycle import Again, Delegate, Done, Handlers, Outcome, Run
 from drover.server.orchestration.agents.ping import Pinger
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.hosts import labels as host_labels
 from drover.server.orchestration.instances.plan import plan_stop_and_remove
 from drover.server.orchestration.instances.usage import Usage
 from drover.server.orchestration.mirror import Mirror
+from drover.server.orchestration.plain import follow
 from drover.server.orchestration.removal import removed
 from drover.server.store import Changes, Record, StoreError
 
@@ -35,7 +36,7 @@ class HostHandlers:
         handlers.register("host.create", self.create)
         handlers.register("host.activate", self.activate)
         handlers.register("host.update", self.update)
-        handlers.register("host.deactivate", self.deactivate)
+        handlers.register("host.deactivate", follow)  # nothing is sent: the host only gets no new containers
         handlers.register("host.remove", self.remove)
 
     async def create(self, run: Run) -> Outcome:
@@ -51,12 +52,6 @@ class HostHandlers:
         labels = {str(key): str(value) for key, value in (host["labels"] or {}).items()}
         await host_labels.plan_rows(self._context.store, changes, host, labels, host["reportedLabels"] or {})
         return Done(changes=changes)
-
-    async def deactivate(self, run: Run) -> Outcome:
-        """Nothing is sent: the host only gets no new containers."""
-        if run.data.get("thenRemove"):
-            return Chain("host.remove", data={"thenRemove": False})
-        return Done()
 
     async def remove(self, run: Run) -> Outcome:
         """Let every container go, then everything that only existed for the host, its agent last."""
@@ -137,5 +132,5 @@ class HostHandlers:
             return
         for process in ("agent.remove", "agent.deactivate"):
             if self._context.engine.can_schedule(process, agent):
-                self._context.engine.schedule(changes, process, agent, {"thenRemove": True})
+                self._context.engine.schedule(changes, process, agent, {"chainTo": "agent.remove"})
                 return

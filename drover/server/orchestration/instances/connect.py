@@ -42,6 +42,7 @@ class Connector:
         if subnet is None or instance["ipAddressId"] is not None:
             return Connection(attachment, subnet, {})
         await self._addresses.ready(subnet)
+        await self._store.ensure_ids("ipAddress", 1)
         address, taken = await self._address(changes, instance, subnet)
         row = changes.insert(
             "ipAddress",

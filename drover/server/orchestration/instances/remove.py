@@ -82,7 +82,7 @@ class Remove:
         for process in ("agent.remove", "agent.deactivate"):
             if self._context.engine.can_schedule(process, agent):
                 try:
-                    self._context.engine.schedule(changes, process, agent, {"thenRemove": True})
+                    self._context.engine.schedule(changes, process, agent, {"chainTo": "agent.remove"})
                 except ProcessConflict as busy:
                     log.info("agent.remove_postponed", agent_id=agent_id, reason=str(busy))
                 return

@@ -64,8 +64,9 @@ class Stop:
         data = run.data
         if data.get("errorState"):
             return Chain("instance.error", data={"errorState": False})
-        if data.get("remove") or (run.record["instanceTriggeredStop"] == "remove" and not data.get("restart")):
-            return Chain("instance.remove", data={"remove": False})
+        asked = data.get("remove") or data.get("chainTo") == "instance.remove"
+        if asked or (run.record["instanceTriggeredStop"] == "remove" and not data.get("restart")):
+            return Chain("instance.remove", data={"remove": False, "chainTo": None})
         if data.get("restart"):
             return Chain("instance.start", data={"restart": False})
         return None

@@ -6,7 +6,7 @@ A container costs a few dictionary operations per change of its place or state, 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from drover.placement import Container, Host, labels_of, parse_ports
@@ -48,6 +48,7 @@ class Usage:
         self._waiting: dict[str, dict[int, Record]] = defaultdict(dict)
         self._unit_members: dict[str, dict[int, int]] = defaultdict(dict)
         self._dependants: dict[int, set[int]] = defaultdict(set)
+        self._generations: Counter[int] = Counter()
         self._heard: set[int] = set()
         self._loaded = False
         self._loading = asyncio.Lock()
@@ -107,6 +108,10 @@ class Usage:
         host = self._hosts.get(host_id)
         return [] if host is None else list(host.containers)
 
+    def generation(self, host_id: int) -> int:
+        """A number that grows with every change of a container of the host."""
+        return self._generations[host_id]
+
     # Reservations
 
     def reserve(self, host: Host, container: Container) -> None:
@@ -143,6 +148,7 @@ class Usage:
             return
         unit = after["deploymentUnitUuid"]
         host_id = after["hostId"]
+        self._generations[host_id] += 1
         network_of = after["networkContainerId"]
         if network_of is not None:
             self._dependants[network_of].add(after.id)
@@ -159,6 +165,7 @@ class Usage:
         self.reserve(host, container_of(after))
 
     def _drop(self, row: Record) -> None:
+        self._generations[row["hostId"]] += 1
         self.release(row.id)
         unit = row["deploymentUnitUuid"]
         if unit:

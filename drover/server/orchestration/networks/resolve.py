@@ -11,6 +11,7 @@ from the server. This is the only place that knows.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,7 @@ class Networks:
         self._subnets = Mirror(store, "subnet")
         self._by_account: dict[int, dict[int, Record]] = {}
         self._subnet_of: dict[int, Record] = {}
+        self._making = asyncio.Lock()
         self._networks.on_change(self._index_network)
         self._subnets.on_change(self._index_subnet)
 
@@ -94,6 +96,11 @@ class Networks:
         return chosen or _first(networks, MANAGED, kind=MANAGED)
 
     async def _make_defaults(self, account_id: int) -> None:
+        async with self._making:
+            if not self._by_account.get(account_id):
+                await self._commit_defaults(account_id)
+
+    async def _commit_defaults(self, account_id: int) -> None:
         account = await self._store.get("account", account_id)
         if account is None:
             raise NoSuchNetwork(f"environment {account_id} does not exist (any more)")

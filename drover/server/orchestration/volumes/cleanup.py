@@ -48,7 +48,7 @@ class VolumeCleanup:
         if engine.can_schedule("volume.remove", volume):
             engine.schedule(changes, "volume.remove", volume)
         elif engine.can_schedule("volume.deactivate", volume):
-            engine.schedule(changes, "volume.deactivate", volume, {"thenRemove": True})
+            engine.schedule(changes, "volume.deactivate", volume, {"chainTo": "volume.remove"})
 
 
 def _is_removed(strategy: str, volume: Record) -> bool:

@@ -6,11 +6,12 @@ import structlog
 
 from drover.common.clock import now_ms
 from drover.server.bus import Refused
-from drover.server.lifecycle import Chain, Delegate, Done, Handlers, Outcome, Run
+from drover.server.lifecycle import Delegate, Done, Handlers, Outcome, Run
 from drover.server.orchestration.agents.channel import AgentChannel, AgentGone
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.instances.payload import volume_row
 from drover.server.orchestration.mirror import Mirror
+from drover.server.orchestration.plain import follow
 from drover.server.orchestration.removal import removed
 
 log = structlog.get_logger(__name__)
@@ -26,17 +27,12 @@ class VolumeHandlers:
 
     def register(self, handlers: Handlers) -> None:
         handlers.register("volume.create", self.create)
-        handlers.register("volume.deactivate", self.deactivate)
+        handlers.register("volume.deactivate", follow)
         handlers.register("volume.remove", self.remove)
 
     async def create(self, run: Run) -> Outcome:
         """A new volume waits for its first mount; ``activate`` in the process data attaches it at once."""
         return Delegate() if run.data.get("activate") else Done()
-
-    async def deactivate(self, run: Run) -> Outcome:
-        if run.data.get("thenRemove") and run.record.state == "deactivating":
-            return Chain("volume.remove", data={"thenRemove": False})
-        return Done()
 
     async def remove(self, run: Run) -> Outcome:
         """Delete it on its host, unless it was there before us or its host cannot be asked."""
