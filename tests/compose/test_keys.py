@@ -7,8 +7,19 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from drover.compose import ComposeError, ComposeProject, plan_services
+from drover.compose import (
+    ComposeError,
+    ComposeProject,
+    ExportNames,
+    ServiceName,
+    export_stack,
+    plan_services,
+    references,
+    resolve,
+)
 from drover.compose.keys import KEYS, MISSPELLINGS
 from drover.compose.model import Service
 from drover.compose.references import to_wire
@@ -305,3 +316,45 @@ def test_keys_of_other_tools_say_what_to_use_instead(errors_of: Callable) -> Non
         "docker-compose.yml:3:3: Unsupported config option for web service: 'deploy' "
         "(use scale, mem_limit, mem_reservation and cpu_shares)"
     ]
+
+
+#: Keys that do not come back as themselves: they become part of another value, only concern the way to the server, or
+#: have a sample (`start_on_create: false`) that an export leaves out.
+NOT_EXPORTED = {
+    "build",
+    "cpus",
+    "depends_on",
+    "dockerfile",
+    "env_file",
+    "extends",
+    "start_on_create",
+    "upgrade_strategy",
+    "volume_driver",
+}
+ROUND_TRIP = sorted(
+    key
+    for key, (_, path, _, more) in {**SAMPLES, **NEWER}.items()
+    if key not in NOT_EXPORTED and more != "LEGACY" and not KEYS[key].only_v1 and not path.startswith("PLAN")
+)
+
+
+@given(st.sets(st.sampled_from(ROUND_TRIP), max_size=12))
+def test_any_combination_of_keys_survives_export_and_import(load: Callable, keys: set[str]) -> None:
+    samples = {key: {**SAMPLES, **NEWER}[key] for key in sorted(keys | {"image"})}
+    lines = {f"{key}: {value}" for key, (value, _, _, _) in samples.items()}
+    lines |= {more for _, _, _, more in samples.values() if more and not more.startswith("labels")}
+    if keys & {"volumes_from"}:
+        lines = {line for line in lines if not line.startswith("labels")} | {"labels: {io.rancher.sidekicks: side}"}
+    text = "version: '2'\nservices:\n  web:\n" + "".join(f"    {line}\n" for line in sorted(lines))
+    text += "  other: {image: busybox}\n  side: {image: busybox}\n"
+    before = plan_services(load(text))
+    ids = {str(ref): ref for plan in before for ref in references(plan.body)}
+    services = [{**resolve(plan.body, str), "type": plan.kind.value} for plan in before]
+    names = ExportNames(services={name: ServiceName("shop", name) for name in ids})
+    files = export_stack(stack_name="shop", services=services, volume_templates=[], names=names)
+    after = {plan.name: plan for plan in plan_services(load(files.docker_compose, files.rancher_compose))}
+    for plan in before:
+        again = resolve(after[plan.name].body, str)
+        assert after[plan.name].kind is plan.kind
+        assert {**again, "secondaryLaunchConfigs": 0} == {**resolve(plan.body, str), "secondaryLaunchConfigs": 0}
+        assert again["secondaryLaunchConfigs"] == resolve(plan.body, str)["secondaryLaunchConfigs"]
