@@ -265,8 +265,8 @@ async def _credentials(
     settings: AgentSettings, session: aiohttp.ClientSession, identity: HostIdentity, clock: ServerClock
 ) -> Credentials:
     """Keys that were given, else those that the registration URL leads to."""
-    if settings.url and settings.access_key and settings.secret_key:
-        return Credentials(settings.url, settings.access_key, settings.secret_key)
+    if settings.server_url and settings.agent_access_key and settings.agent_secret_key:
+        return Credentials(settings.server_url, settings.agent_access_key, settings.agent_secret_key)
     if not settings.registration_url:
         raise RegistrationError(
             "The agent needs the registration URL of an environment: copy the command from the server "

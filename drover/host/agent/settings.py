@@ -4,7 +4,6 @@ The `CATTLE_*` variables are those of the original's agent, so an existing regis
 works unchanged; `DROVER_<FIELD>` wins over them.
 """
 
-
 from __future__ import annotations
 
 import os
@@ -46,9 +45,11 @@ class AgentSettings:
     registration_url: str | None = setting(
         default=None, help="Registration URL of the environment (http://server:8080/v1/scripts/...)."
     )
-    url: str | None = setting(default=None, env=("CATTLE_URL",), help="API base, when keys are given.")
-    access_key: str | None = setting(default=None, env=("CATTLE_ACCESS_KEY",), help="Agent's access key.")
-    secret_key: str | None = setting(default=None, env=("CATTLE_SECRET_KEY",), secret=True, help="Agent's secret key.")
+    server_url: str | None = setting(default=None, env=("CATTLE_URL",), help="API base, when keys are given.")
+    agent_access_key: str | None = setting(default=None, env=("CATTLE_ACCESS_KEY",), help="Agent's access key.")
+    agent_secret_key: str | None = setting(
+        default=None, env=("CATTLE_SECRET_KEY",), secret=True, help="Agent's secret key."
+    )
     config_url: str | None = setting(
         default=None, env=("CATTLE_CONFIG_URL",), help="Config base handed to agent instances (API base)."
     )

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from aiohttp import web
@@ -116,11 +115,14 @@ async def test_refused_keys_do_not_end_the_agent(server, engine, settings_for, r
             await server.connected.wait()
 
 
-async def test_sigterm_ends_the_process_cleanly(server, engine, docker_engine, tmp_path):
-    program = (
-        "import asyncio\nfrom drover.host.agent import read_settings, run_agent\n"
-        "asyncio.run(run_agent(read_settings()))\n"
-    )
+PROGRAM = (
+    "import asyncio\nfrom drover.host.agent import read_settings, run_agent\nasyncio.run(run_agent(read_settings()))\n"
+)
+
+
+@pytest.fixture
+async def process(server, engine, docker_engine, tmp_path):
+    """The agent as a process of its own, subscribed to the server."""
     environment = {
         **os.environ,
         "DROVER_REGISTRATION_URL": server.registration_url,
@@ -128,24 +130,50 @@ async def test_sigterm_ends_the_process_cleanly(server, engine, docker_engine, t
         "DOCKER_HOST": docker_engine.url,
         "CATTLE_DETECT_CLOUD_PROVIDER": "false",
     }
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error::ResourceWarning", "-c", program], env=environment, stderr=subprocess.PIPE
+    started = subprocess.Popen(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", PROGRAM], env=environment, stderr=subprocess.PIPE
     )
     try:
         async with asyncio.timeout(20):
             await server.connected.wait()
-        process.send_signal(signal.SIGTERM)
-        began = time.monotonic()
-        code = await asyncio.to_thread(process.wait, 10)
-        assert time.monotonic() - began < 5
-        assert code == 0
-        assert process.stderr is not None
-        errors = process.stderr.read().decode()
-        assert "Traceback" not in errors
-        assert "agentsecret" not in errors
+        yield started
     finally:
-        process.kill()
-        process.wait()
+        started.kill()
+        started.wait()
+        started.stderr.close()
+
+
+async def test_sigterm_ends_the_process_cleanly(server, process):
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(process.wait, 5) == 0
+    errors = process.stderr.read().decode()
+    assert "Traceback" not in errors
+    assert "agentsecret" not in errors
+
+
+async def test_what_runs_at_sigterm_is_finished_and_answered(server, process, new_instance):
+    data = new_instance("stubborn", fields={"command": ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]})
+    await server.call("compute.instance.activate", "instanceHostMap", "1ihm1", data)
+    stop = data | {"processData": {"timeout": 1}}
+    request = await server.send("compute.instance.deactivate", "instanceHostMap", "1ihm1", stop)
+    await asyncio.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    reply = await server.reply(request)
+    assert reply["data"]["instanceHostMap"]["instance"]["+data"]["dockerInspect"]["State"]["Running"] is False
+    assert await asyncio.to_thread(process.wait, 5) == 0
+
+
+async def test_a_successor_finishes_what_a_killed_agent_began(server, process, settings_for, run_for, new_instance):
+    data = new_instance("orphan")
+    request = await server.send("compute.instance.activate", "instanceHostMap", "1ihm1", data)
+    await asyncio.sleep(0.05)
+    process.kill()
+    await asyncio.to_thread(process.wait, 5)
+    server.connected.clear()
+    async with run_for(settings_for(server), server):
+        await server.send("compute.instance.activate", "instanceHostMap", "1ihm1", data, id=request)
+        reply = await server.reply(request)
+        assert reply["data"]["instanceHostMap"]["instance"]["+data"]["dockerInspect"]["State"]["Running"]
 
 
 async def test_config_update_refreshes_the_key_and_marks_items(agent):
