@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drover.compose import (
@@ -239,6 +239,7 @@ def test_circles_are_cut(load: Callable) -> None:
     assert all(plan.links for plan in plan_services(project) if plan.name != "d")
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=4), min_size=6))
 def test_any_graph_has_an_order(graph: dict[str, list[str]]) -> None:
     wanted = {name: tuple(target for target in targets if target != name) for name, targets in graph.items()}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml as pyyaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drover.compose import ExportNames, ServiceName, export_stack, plan_services
@@ -247,11 +247,13 @@ TEXTS = st.text(max_size=20) | st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(TEXTS, TEXTS | st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.lists(TEXTS, max_size=3)))
 def test_what_is_written_reads_the_same(document: dict[str, Any]) -> None:
     assert to_plain(parse(dump(document), file="f", problems=Problems())) == document
 
 
+@settings(deadline=None)
 @given(
     st.lists(TEXTS.filter(bool), min_size=1, max_size=4),
     st.dictionaries(TEXTS.filter(lambda t: t.strip() and "=" not in t), TEXTS, max_size=3),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drover.compose import ServiceRef, plan_services
@@ -85,6 +85,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=5), JSON, max_size=4))
 def test_any_body_has_a_fingerprint_that_ignores_order(body: Body) -> None:
     assert launch_config_hash(body) == launch_config_hash(dict(reversed(body.items())))

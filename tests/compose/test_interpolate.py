@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drover.compose.errors import Invalid, Mark, Problems
@@ -98,12 +98,14 @@ def test_nesting_is_limited() -> None:
         expand("${NONE:-" * 1000 + "}" * 1000)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("$${}AB:-?+x 1_\n"), max_size=60))
 def test_any_text_expands_or_is_refused(text: str) -> None:
     with suppress(Invalid):
         assert isinstance(expand(text), str)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_doubled_dollars_give_the_text_back(text: str) -> None:
     assert expand(text.replace("$", "$$")) == text

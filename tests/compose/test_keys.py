@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drover.compose import (
@@ -338,6 +338,7 @@ ROUND_TRIP = sorted(
 )
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(ROUND_TRIP), max_size=12))
 def test_any_combination_of_keys_survives_export_and_import(load: Callable, keys: set[str]) -> None:
     samples = {key: {**SAMPLES, **NEWER}[key] for key in sorted(keys | {"image"})}

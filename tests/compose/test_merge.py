@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drover.compose import SourceFile, load_project
@@ -94,11 +94,13 @@ def drafts(draw: st.DrawFn) -> Draft:
     return Draft("web", MARK, settings)
 
 
+@settings(deadline=None)
 @given(drafts(), drafts(), drafts())
 def test_merging_is_associative(a: Draft, b: Draft, c: Draft) -> None:
     assert merge(merge(a, b), c).settings == merge(a, merge(b, c)).settings
 
 
+@settings(deadline=None)
 @given(drafts())
 def test_merging_with_itself_or_nothing_changes_nothing(a: Draft) -> None:
     assert merge(a, a).settings == a.settings

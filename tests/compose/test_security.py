@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drover.compose import ComposeError, Problem, SourceFile, load_project, plan_services, waves
@@ -165,7 +165,7 @@ YAML_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.sampled_from(FUZZED_KEYS),
@@ -182,6 +182,7 @@ def test_any_value_is_taken_or_refused_but_never_crashes(service: dict, version:
     assert all(problem.message for problem in problems_of(text))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_taken_or_refused_but_never_crashes(text: str) -> None:
     assert all(problem.message for problem in problems_of(text))

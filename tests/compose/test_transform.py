@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drover.compose import TransformError, transform
@@ -147,6 +147,7 @@ VALUES = st.recursive(
 PARTS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4) | VALUES
 
 
+@settings(deadline=None)
 @given(st.fixed_dictionaries({"Config": PARTS, "HostConfig": PARTS}))
 def test_any_shape_is_transformed_or_refused(body: dict[str, Any]) -> None:
     try:
