@@ -53,7 +53,7 @@ class WireServer:
         self.on_create: Callable[[Json], None] | None = None
         self.failures: list[web.Response] = []
         self.page_size = 100
-        self.refuse_websockets = False
+        self.refuse_websockets = 0
         self.password: tuple[str, str] | None = None
         self._next_id = 0
         self._server: TestServer | None = None
@@ -227,7 +227,7 @@ class WireServer:
 
     async def _socket(self, request: web.Request, parts: list[str]) -> web.StreamResponse:
         if self.refuse_websockets:
-            return web.Response(status=502)
+            return web.Response(status=self.refuse_websockets)
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         if parts[-1] != "subscribe":

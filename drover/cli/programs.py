@@ -114,7 +114,7 @@ def _entry(program: Program, fields: tuple[SettingField, ...]) -> Callable[..., 
 
 def _parameter(field: SettingField, *, positional: bool) -> inspect.Parameter:
     shown = "" if field.default in (None, "", ()) or field.secret or field.is_switch else str(field.default)
-    help_text = field.help
+    help_text = f"{field.help} Default: {shown}." if shown else field.help
     if field.choices:
         help_text = f"{help_text} One of {', '.join(field.choices)}.".strip()
     annotation: Any = bool | None if field.is_switch else list[str] | None if field.repeated else str | None
@@ -130,7 +130,7 @@ def _parameter(field: SettingField, *, positional: bool) -> inspect.Parameter:
             f"{field.flag}/{negative}", help=help_text, envvar=variables, show_default=str(field.default).lower()
         )
     else:
-        option = typer.Option(field.flag, help=help_text, envvar=variables, show_default=shown or False)
+        option = typer.Option(field.flag, help=help_text, envvar=variables, show_default=False)
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[annotation, option], default=None
     )

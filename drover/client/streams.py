@@ -10,9 +10,9 @@ Formats on the WebSocket (text frames):
   output bytes, which without a terminal are Docker's multiplexed stream (8-byte headers).
 * logs: one line a frame, `01 ` (standard output), `02 ` (standard error) or `00 ` (unknown) before the text.
 
-Two additions of Drover, invisible to older clients and ignored by older agents: the frame `:closeStdin:` ends the
-input of the program without ending the stream, and the reason of the closing frame, `exit=<status>`, tells how
-the program ended.
+Two additions of Drover, unknown to and ignored by agents of the original: the frame `:closeStdin:` ends the input
+of the program without ending the stream, and with `exitCode=true` in the address the last frame of an exec stream is
+`:exitCode:<number>`, which cannot be mistaken for base64.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from typing import Self
 import aiohttp
 
 from drover.client.api import ApiClient
-from drover.client.errors import ClientError, ConnectionFailed
+from drover.client.errors import AuthenticationFailed, ClientError, ConnectionFailed, Forbidden
 from drover.client.resource import Resource
 from drover.client.urls import websocket_url, with_query
 
 CLOSE_STDIN = ":closeStdin:"
 _RESIZE = ":resizeTTY:"
-_EXIT_STATUS = re.compile(r"exit=(\d{1,3})$")
+_EXIT_CODE = re.compile(r":exitCode:(-?\d{1,10})")
 _DOCKER_HEADER = 8
 # Normal end, server going away, closed without a status.
 _NORMAL_CLOSE = frozenset({1000, 1001, 1005})
@@ -121,14 +121,15 @@ class ExecStream:
 
     async def __aiter__(self) -> AsyncIterator[Output]:
         async for frame in self._frames:
+            if ended := _EXIT_CODE.fullmatch(frame):
+                self.exit_status = int(ended.group(1))
+                continue
             data = _decode(frame)
             if self._demultiplexer is None:
                 yield Output(Channel.STDOUT, data)
             else:
                 for piece in self._demultiplexer.feed(data):
                     yield piece
-        if match := _EXIT_STATUS.match(self._frames.close_reason):
-            self.exit_status = int(match.group(1))
 
 
 async def open_exec(
@@ -140,7 +141,7 @@ async def open_exec(
         "execute",
         {"attachStdin": stdin, "attachStdout": True, "tty": tty, "command": list(command)},
     )
-    return ExecStream(await _open(client, access), tty=tty)
+    return ExecStream(await _open(client, access, [("exitCode", "true")]), tty=tty)
 
 
 async def stream_logs(
@@ -185,20 +186,25 @@ def parse_log_frame(frame: str, *, timestamps: bool = False) -> list[LogLine]:
     return lines
 
 
-async def _open(client: ApiClient, access: Resource) -> _Frames:
+async def _open(client: ApiClient, access: Resource, parameters: Sequence[tuple[str, str]] = ()) -> _Frames:
     url, token = access.text("url"), access.text("token")
     if not url or not token:
         raise ClientError("the server gave no address for the stream: is the container's host connected?")
-    address = with_query(websocket_url(url), [("token", token)])
-    return _Frames(await client.transport.open_websocket(address, authenticate=False))
+    address = with_query(websocket_url(url), [*parameters, ("token", token)])
+    try:
+        return _Frames(await client.transport.open_websocket(address, authenticate=False))
+    except (AuthenticationFailed, Forbidden) as error:
+        # The token is fresh, so this is not about the user's rights.
+        raise ConnectionFailed(
+            "the stream was refused: the agent of the container's host is not connected, or serves no streams"
+        ) from error
 
 
 class _Frames:
-    """Text frames of one WebSocket until the other side closes it; `close_reason` is what it said then."""
+    """Text frames of one WebSocket until the other side closes it."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
-        self.close_reason = ""
 
     async def __aiter__(self) -> AsyncIterator[str]:
         while True:
@@ -224,9 +230,8 @@ class _Frames:
         if message.type is aiohttp.WSMsgType.ERROR:
             raise ConnectionFailed(f"the stream broke: {self._socket.exception()}")
         if self._socket.close_code not in _NORMAL_CLOSE:
-            raise ConnectionFailed(f"the stream was cut off (code {self._socket.close_code})")
-        if isinstance(message.extra, str):
-            self.close_reason = message.extra
+            reason = message.extra or f"code {self._socket.close_code}"
+            raise ConnectionFailed(f"the stream was cut off: {reason}")
 
 
 def _decode(frame: str) -> bytes:

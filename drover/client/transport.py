@@ -140,7 +140,8 @@ class Transport:
                     autoping=True,
                 )
         except aiohttp.WSServerHandshakeError as error:
-            raise error_from_body(error.status, error.message, None, request=f"WebSocket {_path(url)}") from error
+            refused = {"message": "the server refused the WebSocket"}
+            raise error_from_body(error.status, "", refused, request=f"WebSocket {_path(url)}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._connection_failed(url, error) from error
 

@@ -34,7 +34,7 @@ async def test_exec_with_a_terminal(server: WireServer, client: ApiClient) -> No
     async def shell(socket: web.WebSocketResponse) -> None:
         await read_until_close(socket, received, frame(b"exit\n"))
         await socket.send_str(frame(b"bye\r\n"))
-        await socket.close(code=1000, message=b"exit=3")
+        await socket.send_str(":exitCode:3")
 
     server.streams["exec"] = shell
     container = Resource(server.add("container", name="web-1"))
@@ -46,7 +46,7 @@ async def test_exec_with_a_terminal(server: WireServer, client: ApiClient) -> No
     assert output == [Output(Channel.STDOUT, b"bye\r\n")]
     assert stream.exit_status == 3
     assert server.bodies == [{"attachStdin": True, "attachStdout": True, "tty": True, "command": ["sh"]}]
-    assert server.requests[-1] == f"GET /v1/exec/?token=execute-{container.id}"
+    assert server.requests[-1] == f"GET /v1/exec/?exitCode=true&token=execute-{container.id}"
     assert "Authorization" not in server.headers[-1]
 
 
@@ -88,12 +88,12 @@ async def test_large_input_travels_in_pieces_and_ends(server: WireServer, client
 async def test_a_cut_stream_is_an_error(server: WireServer, client: ApiClient) -> None:
     async def program(socket: web.WebSocketResponse) -> None:
         await socket.send_str(frame(docker_frame(1, b"half")))
-        await socket.close(code=1011)
+        await socket.close(code=1011, message=b"agent lost")
 
     server.streams["exec"] = program
     container = Resource(server.add("container", name="web-1"))
     async with await open_exec(client, container, ["ls"], tty=False) as stream:
-        with pytest.raises(ConnectionFailed, match="cut off"):
+        with pytest.raises(ConnectionFailed, match="cut off: agent lost"):
             [piece async for piece in stream]
 
 
@@ -111,6 +111,13 @@ async def test_logs(server: WireServer, client: ApiClient) -> None:
         LogLine(Channel.STDERR, "oops", "2024-03-01T10:00:01Z"),
     ]
     assert server.bodies == [{"follow": False, "lines": 10, "since": "", "timestamps": True}]
+
+
+async def test_a_refused_stream_is_about_the_host(server: WireServer, client: ApiClient) -> None:
+    server.refuse_websockets = 403
+    container = Resource(server.add("container", name="web-1"))
+    with pytest.raises(ConnectionFailed, match="agent of the container's host is not connected"):
+        [line async for line in stream_logs(client, container)]
 
 
 async def test_no_address_for_the_stream(server: WireServer, client: ApiClient) -> None:

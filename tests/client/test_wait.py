@@ -39,7 +39,7 @@ async def test_without_websocket_the_wait_polls(
     server: WireServer, client: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("drover.client.wait.POLL_SECONDS", 0.01)
-    server.refuse_websockets = True
+    server.refuse_websockets = 502
     raw = server.add("service", name="web", state="activating", transitioning="yes")
     waiting = asyncio.create_task(client.wait(Resource(raw), timeout=5))
     while not any("services" in request for request in server.requests):
