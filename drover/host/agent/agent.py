@@ -185,7 +185,7 @@ class HostAgent:
             host_ip=await host_facts.first_address(self._settings.reachable_ip),
             host_key=await asyncio.to_thread(host_public_key, self._settings.key_file),
             cloud_labels=lambda: cloud.labels,
-            index_complete=self._watcher.ready.is_set,
+            index_complete=lambda: self._watcher.current,
         )
 
     def _handlers(self, pinger: Pinger) -> dict[str, Handler]:

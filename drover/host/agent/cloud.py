@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from drover.host.agent.identity import write_private
+from drover.host.agent.server import read_body
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +85,7 @@ async def _get(session: aiohttp.ClientSession, url: str) -> bytes:
     """The answer, or nothing: no such address is the normal case outside a cloud."""
     try:
         async with session.get(url, timeout=TIMEOUT, allow_redirects=False) as response:
-            return await response.content.read(MAX_ANSWER) if response.status == 200 else b""
+            return await read_body(response, MAX_ANSWER) if response.status == 200 else b""
     except (aiohttp.ClientError, TimeoutError, OSError):
         return b""
 

@@ -75,7 +75,8 @@ class ContainerEventReporter:
 
     def offer(self, change: ContainerChange) -> None:
         """Takes an event from the watcher; never blocks."""
-        if self._expectations.meets(change) or self._says_nothing_new(change):
+        expected, repeated = self._expectations.meets(change), self._says_nothing_new(change)
+        if expected or repeated:
             return
         self._pending.pop(change.id, None)
         self._pending[change.id] = change

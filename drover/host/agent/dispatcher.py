@@ -35,6 +35,8 @@ MAX_STORED = 4096
 MAX_STORED_BYTES = 16 * 1024 * 1024
 STORED_SECONDS = 600.0
 MAX_MESSAGE = 4000
+KEEP_ALIVE_SECONDS = 15.0
+"""A third of the server's usual patience."""
 
 
 class ReplyStore:
@@ -151,15 +153,23 @@ class Dispatcher:
             del self._queues[key]
 
     async def _answer(self, request: Request) -> None:
+        keeping_alive = asyncio.create_task(self._keep_alive(request))
         try:
             reply = await self._run(request)
         finally:
+            keeping_alive.cancel()
             self._running.pop(request.id, None)
         if reply is None or not _wants_reply(request):
             return
         if request.id:
             self._store.put(request.id, reply)
         await self._send(reply)
+
+    async def _keep_alive(self, request: Request) -> None:
+        """Work that takes long (a queue of starts, a slow stop) shows that it is still under way."""
+        while _wants_reply(request):
+            await asyncio.sleep(KEEP_ALIVE_SECONDS)
+            await self._send(_progress_reply(request, self._running.get(request.id, ""), None))
 
     async def _run(self, request: Request) -> Reply | None:
         """The final reply; None for events that have none."""

@@ -83,7 +83,6 @@ class Instances:
             container = str(existing["Id"])
         else:
             container = await self._run(request.instance_host_map, progress)
-        self._index.mark_running(container, True)
         return await self._describe(instance, await self._inspect(container))
 
     async def _run(self, instance_host_map: InstanceHostMap, progress: Progress) -> str:
@@ -158,7 +157,7 @@ class Instances:
         inspect = await self._inspect(name)
         if inspect is None or _label(inspect, LABEL_UUID) != instance.uuid:
             raise conflict
-        self._index.put(_entry(inspect))
+        self._remember(inspect)
         return str(inspect["Id"])
 
     async def _start(self, container: str) -> None:
@@ -191,7 +190,8 @@ class Instances:
             return await self._describe(instance, await self._inspect(container))
         timeout = request.process_data.timeout if request.process_data else None
         grace = DEFAULT_STOP_GRACE if timeout is None else int(timeout)
-        self._expectations.expect(container, "die", "stop")
+        if self._seems_running(container):
+            self._expectations.expect(container, "die", "stop")
         await _ignoring_absence(self._engine.stop_container(container, grace=grace))
         inspect = await self._inspect(container)
         if inspect is not None and _running(inspect):
@@ -200,7 +200,6 @@ class Instances:
         if inspect is not None and _running(inspect):
             self._expectations.withdraw(container, "die", "stop")
             raise AgentError(f"Failed to stop container {instance.uuid}")
-        self._index.mark_running(container, False)
         return await self._describe(instance, inspect)
 
     async def remove(self, request: InstanceRequest, _: Progress) -> JsonObject:
@@ -226,8 +225,7 @@ class Instances:
         self._expectations.expect(container, "die", "stop", "destroy")
         for attempt in range(REMOVE_TRIES):
             try:
-                entry = self._index.get(container)
-                if entry is None or entry.running or attempt:
+                if self._seems_running(container) or attempt:
                     await self._engine.kill_container(container)
             except DockerError as error:
                 # 409: not running, which is what was wanted.
@@ -241,7 +239,8 @@ class Instances:
                     break
                 if error.status != 409 or attempt == REMOVE_TRIES - 1:
                     raise
-            await asyncio.sleep(REMOVE_PAUSE)
+            # The first refusal may only mean that the index was late: kill at once.
+            await asyncio.sleep(REMOVE_PAUSE if attempt else 0)
         self._index.drop(container)
 
     # --- the small ones ---
@@ -296,7 +295,7 @@ class Instances:
             if inspect is not None and (
                 candidate == instance.external_id or _label(inspect, LABEL_UUID) == instance.uuid
             ):
-                self._index.put(_entry(inspect))
+                self._remember(inspect)
                 return str(inspect["Id"])
         return None
 
@@ -311,6 +310,16 @@ class Instances:
     def _container_id(self, instance: Instance) -> str | None:
         entry = self._index.find(instance)
         return entry.id if entry else None
+
+    def _seems_running(self, container: str) -> bool:
+        """By the index: wrong for a moment at worst, so not enough to leave something out for good."""
+        entry = self._index.get(container)
+        return entry is None or entry.running
+
+    def _remember(self, inspect: JsonObject) -> None:
+        """Adds what the index has missed; what it knows, the events keep better than a late answer could."""
+        if self._index.get(str(inspect["Id"])) is None:
+            self._index.put(_entry(inspect))
 
     def _protected(self, container: str) -> bool:
         entry = self._index.get(container)

@@ -19,7 +19,7 @@ import structlog
 
 from drover.common.backoff import Backoff
 from drover.host.agent.errors import RegistrationError
-from drover.host.agent.server import Server, ServerClock, ServerError, api_root
+from drover.host.agent.server import Server, ServerClock, ServerError, api_root, read_body
 
 log = structlog.get_logger(__name__)
 
@@ -120,7 +120,7 @@ async def fetch_script(
     try:
         async with session.get(registration_url, timeout=SCRIPT_TIMEOUT) as response:
             clock.learn(response.headers.get("Date"))
-            content = await response.content.read(SCRIPT_LIMIT)
+            content = await read_body(response, SCRIPT_LIMIT)
     except aiohttp.InvalidURL as error:
         raise RegistrationError(f"{registration_url!r} is not a URL") from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:

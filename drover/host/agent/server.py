@@ -115,7 +115,7 @@ class Server:
                 allow_redirects=False,
             ) as response:
                 self.clock.learn(response.headers.get("Date"))
-                content = await response.content.read(MAX_ANSWER)
+                content = await read_body(response, MAX_ANSWER)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ServerError(0, f"cannot reach the server at {self.base}: {error or 'timeout'}") from error
         if response.status == 401:
@@ -123,6 +123,17 @@ class Server:
         if response.status >= 300:
             raise _error(response.status, content, f"{method} {path}")
         return content
+
+
+async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The whole body. Raises ClientPayloadError for one of more than `limit` bytes."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            response.close()
+            raise aiohttp.ClientPayloadError(f"the answer is larger than {limit} bytes")
+    return bytes(body)
 
 
 def new_session(state_dir: Path) -> aiohttp.ClientSession:

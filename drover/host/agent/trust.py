@@ -20,7 +20,7 @@ import structlog
 
 from drover.host.agent.errors import RegistrationError
 from drover.host.agent.identity import write_private
-from drover.host.agent.server import CA_FILE
+from drover.host.agent.server import CA_FILE, read_body
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ async def trust_server(registration_url: str, *, state_dir: Path, environ: Mappi
             aiohttp.ClientSession(timeout=TIMEOUT, trust_env=True) as session,
             session.get(url, ssl=False, allow_redirects=False) as response,
         ):
-            content = await response.content.read(MAX_CERTIFICATE) if response.status == 200 else b""
+            content = await read_body(response, MAX_CERTIFICATE) if response.status == 200 else b""
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         log.warning("ca.unavailable", url=url, error=str(error))
         return

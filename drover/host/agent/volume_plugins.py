@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 
 from drover.host.agent.errors import AgentError
+from drover.host.agent.server import read_body
 
 RANCHER_DRIVERS = frozenset({"rancher-ebs", "rancher-nfs", "rancher-efs", "rancher-secrets", "secrets-bridge-v2"})
 CALL_TIMEOUT = aiohttp.ClientTimeout(total=120, sock_connect=5)
@@ -79,7 +80,7 @@ class VolumePlugin:
                 aiohttp.ClientSession(connector=connector, timeout=CALL_TIMEOUT) as session,
                 session.post(f"http://volume-plugin/VolumeDriver.{method}", json=body) as response,
             ):
-                content = await response.content.read(MAX_ANSWER)
+                content = await read_body(response, MAX_ANSWER)
                 answer = msgspec.json.decode(content or b"{}", type=_Answer)
         except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
             raise AgentError(f"Storage driver {self._driver} failed at {method}: {error}") from error

@@ -60,6 +60,8 @@ class Watcher:
         self._listener = listener
         self._since = ""
         self.ready = asyncio.Event()
+        self.current = False
+        """Whether the index follows the engine right now; else it shows the past."""
 
     async def run(self) -> None:
         backoff = Backoff(initial=0.1, maximum=5.0)
@@ -69,6 +71,8 @@ class Watcher:
                 reason = "stream ended"
             except DockerError as error:
                 reason = error.message
+            finally:
+                self.current = False
             delay = backoff.next_delay()
             log.warning("docker.events.lost", reason=reason, retry_in=round(delay, 2))
             await asyncio.sleep(delay)
@@ -90,6 +94,7 @@ class Watcher:
         await self._images.refresh()
         changes = list(_differences(self._index, listed)) if self.ready.is_set() else []
         self._index.replace_all(listed)
+        self.current = True
         self.ready.set()
         for change in changes:
             self._listener(change)

@@ -105,6 +105,18 @@ async def test_a_repeated_request_runs_once():
     assert msgspec.json.encode(first) == msgspec.json.encode(second)
 
 
+async def test_long_work_shows_that_it_goes_on(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "KEEP_ALIVE_SECONDS", 0.0)
+    desk = Desk()
+    await desk.dispatcher.submit(request(1))
+    await desk.settle()
+    assert len(desk.sent) > 2
+    assert {(reply.transitioning, reply.transitioning_message) for reply in desk.sent} == {("yes", "working")}
+    desk.gate.set()
+    await desk.settle()
+    assert desk.sent[-1].data == {"done": 1}, "nothing comes after the final reply"
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [("agent", "say so"), ("docker", "no space"), ("bug", "the agent failed at fail: KeyError; see its log")],

@@ -128,6 +128,32 @@ async def test_an_expectation_is_good_for_one_event_and_for_a_while():
     assert not expectations.meets(change("start"))
 
 
+async def test_a_second_crash_after_a_requested_start_is_news():
+    """A crash, a start that the server asked for (and so is not reported), and another crash."""
+    from drover.client.events import ContainerEvent
+    from drover.host.agent.container_events import ContainerEventReporter
+
+    posted: list[str] = []
+
+    async def post(event: ContainerEvent) -> None:
+        posted.append(event.external_status)
+
+    expectations = Expectations()
+    reporter = ContainerEventReporter(None, post, host_uuid="h", expectations=expectations)  # type: ignore[arg-type]
+    running = asyncio.create_task(reporter.run())
+    async with asyncio.timeout(5):
+        for number in (1, 2):
+            for action in ("die", "stop"):
+                reporter.offer(ContainerChange(action, "c", "i", 1, {"io.rancher.container.uuid": "u"}))
+            while len(posted) < number:
+                await asyncio.sleep(0)
+            expectations.expect("c", "start")
+            reporter.offer(ContainerChange("start", "c", "i", 1, {"io.rancher.container.uuid": "u"}))
+    assert posted == ["die", "die"]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_restart_loop_leaves_one_event_and_keeps_the_newest():
     from drover.client.events import ContainerEvent
     from drover.host.agent.container_events import ContainerEventReporter

@@ -54,6 +54,8 @@ class StreamRouter:
             case "dockersocket":
                 await serve_docker_socket(stream, self._engine)
             case "containerstats":
+                if rest and claims.container_ids and rest not in claims.container_ids:
+                    raise AgentError("the token is for another container")
                 names = {rest: rest} if rest else claims.container_ids
                 await serve_container_stats(stream, self._engine, names)
             case "stats" if rest:
