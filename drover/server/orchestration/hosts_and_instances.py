@@ -14,8 +14,12 @@ from drover.server.orchestration.background import Background
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.events.container_events import ContainerEvents
 from drover.server.orchestration.events.instance_sync import InstanceSync
+from drover.server.orchestration.hosts import evacuation
+from drover.server.orchestration.hosts.evacuation import HostEvents
 from drover.server.orchestration.hosts.handlers import HostHandlers
+from drover.server.orchestration.hosts.lost import LostHosts
 from drover.server.orchestration.hosts.resources import HostResources
+from drover.server.orchestration.housekeeping import BrokenContainers, Purging, TableCleanup
 from drover.server.orchestration.images.credentials import RegistryCredentials
 from drover.server.orchestration.instances.allocator import Allocator
 from drover.server.orchestration.instances.connect import Connector
@@ -29,6 +33,7 @@ from drover.server.orchestration.networks.addresses import Addresses
 from drover.server.orchestration.networks.resolve import Networks
 from drover.server.orchestration.plain import PlainHandlers
 from drover.server.orchestration.simulated import SimulatedAgents
+from drover.server.orchestration.tasks import Tasks
 from drover.server.orchestration.volumes.cleanup import VolumeCleanup
 from drover.server.orchestration.volumes.handlers import VolumeHandlers
 
@@ -52,6 +57,7 @@ class Hosting:
     host_handlers: HostHandlers
     simulated: SimulatedAgents
     stop: Stop
+    tasks: Tasks
     services: tuple[Service, ...]
 
 
@@ -84,7 +90,10 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
     ContainerEvents(context, channel, hosts).register(handlers)
     PlainHandlers(context).register(handlers)
 
+    evacuation.register(handlers, HostEvents(context, hosts, host_handlers))
+
     simulated = SimulatedAgents(context.bus, agents)
+    tasks = _tasks(context, handlers, pinger, hosts)
     return Hosting(
         channel=channel,
         agents=agents,
@@ -95,10 +104,24 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
         host_handlers=host_handlers,
         simulated=simulated,
         stop=stop,
-        services=(simulated, pinger, Connections(context, agents, pinger), background),
+        tasks=tasks,
+        services=(simulated, pinger, Connections(context, agents, pinger), tasks, background),
     )
 
 
 def build(context: Context, handlers: Handlers) -> list[Service]:
     """:func:`assemble` for whoever needs nothing but the services to run."""
     return list(assemble(context, handlers).services)
+
+
+def _tasks(context: Context, handlers: Handlers, pinger: Pinger, hosts: Mirror) -> Tasks:
+    """What happens on a timer; the rhythm of each is ``task.<name>.schedule``."""
+    tasks = Tasks(context)
+    cleanup = TableCleanup(context)
+    tasks.add("agent.ping", pinger.ping_all, on_timer=False)  # its own loop spreads it over the interval
+    tasks.add("purge.resources", Purging(context, handlers).run_once)
+    tasks.add("remove.resources", BrokenContainers(context).run_once)
+    tasks.add("evacuate.hosts", LostHosts(context, hosts).run_once)
+    tasks.add("table.cleanup", cleanup.run_once)
+    tasks.add("cleanup.task.instances", cleanup.clean_task_history)
+    return tasks

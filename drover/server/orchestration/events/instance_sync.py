@@ -107,6 +107,7 @@ class InstanceSync:
             await self._tell(host, row.uuid, report, "destroy")
 
     async def _tell(self, host: Record, own_uuid: str, report: dict[str, Any], status: str) -> None:
+        self._agreed.pop(host.id, None)
         external_id = str(report.get("dockerId") or "")
         if not external_id:
             return
@@ -115,7 +116,6 @@ class InstanceSync:
         if told is not None and now - told < _REPEAT_AFTER:
             return
         self._told[external_id, status] = now
-        self._agreed.pop(host.id, None)
         if len(self._told) > 10_000:
             self._told = {key: at for key, at in self._told.items() if now - at < _REPEAT_AFTER}
         change = ContainerChange(
