@@ -28,6 +28,7 @@ HELLO = ROOT / "examples" / "hello"
 IMAGE = os.environ.get("DROVER_IMAGE", "drover:latest")
 SERVER, AGENT, VOLUME = "drover-server", "rancher-agent", "drover-server"
 AGENT_VOLUMES = ("rancher-agent-state", "rancher-cni")
+STACK_LABEL = "io.rancher.stack.name=hello"
 PORT = int(os.environ.get("DROVER_PORT", "8080"))
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ def down() -> None:
             # The server is about to go anyway; its containers are found by their label below.
             print(f"    {failure}", file=sys.stderr)
     _step("removing host, server and data")
-    managed = _run("docker", "ps", "--all", "--quiet", "--filter", "label=io.rancher.stack.name=hello").split()
+    managed = _run("docker", "ps", "--all", "--quiet", "--filter", f"label={STACK_LABEL}").split()
     _remove_containers(AGENT, SERVER, *managed)
     for volume in (VOLUME, *AGENT_VOLUMES):
         subprocess.run(["docker", "volume", "rm", volume], check=False, capture_output=True)
@@ -81,6 +82,7 @@ def _start_server() -> None:
     if state == "running" and _image_of(SERVER) == _id_of_image(IMAGE):
         return
     if state is not None:
+        _keep_password()  # it was printed once, into a log that goes away with the container
         _remove_containers(SERVER)
     command = ("docker", "run", "--detach", "--name", SERVER, "--restart", "unless-stopped")
     _run(*command, "--publish", f"{PORT}:8080", "--volume", f"{VOLUME}:/var/lib/drover", IMAGE, "server")
@@ -88,18 +90,21 @@ def _start_server() -> None:
 
 def _admin_password() -> str:
     """The password that the server printed on its first start; later starts do not repeat it, so it is kept."""
-    if PASSWORD.exists():
-        return PASSWORD.read_text().strip()
-    password = _wait("the administrator's password in the server's log", 20, _printed_password, logs_of=SERVER)
-    PASSWORD.parent.mkdir(exist_ok=True)
-    PASSWORD.touch(mode=0o600)
-    PASSWORD.write_text(password)
-    return password
+    try:
+        return _wait("the administrator's password", 20, _keep_password, logs_of=SERVER)
+    except QuickstartError as failure:
+        raise QuickstartError(f"{failure}\nIf an earlier password is lost, begin anew: make down && make up") from None
 
 
-def _printed_password() -> str | None:
-    found = re.search(r"password[=:]\s*['\"]?([^\s'\"]+)", _logs(SERVER), re.IGNORECASE)
-    return found[1] if found else None
+def _keep_password() -> str | None:
+    if not PASSWORD.exists():
+        printed = re.search(r"with the password\s+(\S+)", _logs(SERVER))
+        if printed is None:
+            return None
+        PASSWORD.parent.mkdir(exist_ok=True)
+        PASSWORD.touch(mode=0o600)
+        PASSWORD.write_text(printed[1])
+    return PASSWORD.read_text()
 
 
 def _log_in(url: str, password: str) -> None:
@@ -113,9 +118,25 @@ def _add_host(url: str) -> None:
     if not _active_hosts(url):
         if not Path("/var/lib/rancher").exists():
             STATE.joinpath("made-host-state").touch()
-        words = shlex.split(_drover("hosts", "register-command", "--ip", _machine_address()))
-        _run(*(words[1:] if words[0] == "sudo" else words), timeout=120)
+        command = shlex.split(_drover("hosts", "register-command", "--ip", _machine_address()))
+        try:
+            _run(*(command[1:] if command[0] == "sudo" else command), timeout=120)
+        except QuickstartError as failure:
+            # A machine that lacks a capability itself, such as a restricted virtual machine, can give none away.
+            if "apply caps" not in str(failure):
+                raise
+            _step("no privileged containers on this machine: running the agent without privileges")
+            _run_agent_unprivileged(command[-1])
     _wait("the host", 60, lambda: _active_hosts(url), logs_of=AGENT)
+
+
+def _run_agent_unprivileged(registration_url: str) -> None:
+    """The permanent agent container as the registration would launch it, as far as this machine allows."""
+    command = ("docker", "run", "--detach", "--name", AGENT, "--restart", "always", "--net", "host", "--pid", "host")
+    sockets = ("--volume", "/var/run/docker.sock:/var/run/docker.sock")
+    folders = ("--volume", "/var/lib/rancher:/var/lib/rancher", "--volume", f"{AGENT_VOLUMES[0]}:/var/lib/cattle")
+    environment = ("--env", f"CATTLE_AGENT_IP={_machine_address()}", "--env", f"RANCHER_AGENT_IMAGE={IMAGE}")
+    _run(*command, *sockets, *folders, *environment, IMAGE, "agent", registration_url)
 
 
 def _environment(url: str) -> str:
@@ -130,13 +151,18 @@ def _active_hosts(url: str) -> list[str]:
 
 def _healthy_pages(url: str) -> list[str] | None:
     """The addresses of the example's service, once all its containers run and count as healthy."""
-    services = _call("GET", f"{_environment(url)}/services?name=web")["data"]
-    for service in services:
+    for service in _call("GET", f"{_environment(url)}/services?name=web")["data"]:
         if service["state"] == "active" and service["healthState"] == "healthy":
-            endpoints = service.get("publicEndpoints") or []
-            if len(endpoints) >= service["scale"]:
-                return [f"http://{endpoint['ipAddress']}:{endpoint['port']}/" for endpoint in endpoints]
+            containers = _run("docker", "ps", "--quiet", "--filter", f"label={STACK_LABEL}").split()
+            if len(containers) >= service["scale"]:
+                return [f"http://{_machine_address()}:{_published_port(container)}/" for container in containers]
     return None
+
+
+def _published_port(container: str) -> int:
+    """The port of this machine that leads to port 80 of the container."""
+    bindings = _run("docker", "port", container, "80/tcp").splitlines()
+    return int(bindings[0].rpartition(":")[2])
 
 
 def _summary(url: str, password: str, pages: list[str]) -> None:
