@@ -33,7 +33,11 @@ class OfferedAction:
     state_field: str
     states: frozenset[str] | None
     capability: str | None
-    roles: tuple[str, ...]
+
+    @property
+    def conditional(self) -> bool:
+        """Whether more than ``state`` decides."""
+        return self.capability is not None or self.state_field != "state"
 
 
 class ActionTable:
@@ -44,22 +48,27 @@ class ActionTable:
         self._offered = [
             _offered(base, name, action) for name, action in schema.actions.items() if name not in _NEVER_OFFERED
         ]
-        self._by_state: dict[str, list[OfferedAction]] = {}
+        self._by_state: dict[str, tuple[list[OfferedAction], bool]] = {}
 
     def available(self, call: Call, record: Record) -> list[str]:
         """The names of the actions that the caller may use on the record now."""
-        return [each.name for each in self._in_state(record) if _permitted(call, record, each)]
+        found, conditional = self._in_state(record)
+        if not conditional:
+            return [each.name for each in found]
+        return [each.name for each in found if not each.conditional or _permitted(call, record, each)]
 
-    def _in_state(self, record: Record) -> list[OfferedAction]:
+    def _in_state(self, record: Record) -> tuple[list[OfferedAction], bool]:
+        """The actions that the state allows, and whether any of them depends on more than that."""
         state = record.state
-        found = self._by_state.get(state)
-        if found is None:
-            found = self._by_state[state] = [
-                each
-                for each in self._offered
-                if each.states is None or each.state_field != "state" or state in each.states
-            ]
-        return found
+        known = self._by_state.get(state)
+        if known is None:
+            found = [each for each in self._offered if _fits(each, state)]
+            known = self._by_state[state] = (found, any(each.conditional for each in found))
+        return known
+
+
+def _fits(action: OfferedAction, state: str) -> bool:
+    return action.states is None or action.state_field != "state" or state in action.states
 
 
 def _offered(base_type: str, name: str, action: Action) -> OfferedAction:
@@ -74,13 +83,11 @@ def _offered(base_type: str, name: str, action: Action) -> OfferedAction:
     if action.only_states:
         only = frozenset(action.only_states)
         states = only if states is None else states & only
-    return OfferedAction(name, state_field, states, action.capability, getattr(action, "roles", ()))
+    return OfferedAction(name, state_field, states, action.capability)
 
 
 def _permitted(call: Call, record: Record, action: OfferedAction) -> bool:
     if action.state_field != "state" and action.states is not None and record[action.state_field] not in action.states:
-        return False
-    if action.roles and call.caller.role not in action.roles:
         return False
     match action.capability:
         case None:

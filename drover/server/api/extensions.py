@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVar
 
 from starlette.responses import Response
@@ -165,13 +166,14 @@ class Extensions:
         return _nearest_named(self._links, type_name, name.lower())
 
 
-def ancestry(type_name: str) -> list[str]:
+@cache
+def ancestry(type_name: str) -> tuple[str, ...]:
     """The type and its ancestors, nearest first."""
     known = catalog().resources
     names = [stored_kind(type_name)]
     while (resource := known.get(names[-1])) is not None and resource.parent:
         names.append(resource.parent)
-    return names
+    return tuple(names)
 
 
 T = TypeVar("T")

@@ -72,6 +72,8 @@ class Renderer:
             self._dates.append((field.name, field.stored_as))
             return
         convert = converter(field.type, role_schemas, plain)
+        if field.name == "kind" and role_schemas.version == "v1":
+            convert = _v1_kind
         if convert is None and field.stored_as == field.name:
             self._plain_fields.add(field.name)
         else:
@@ -151,6 +153,10 @@ class Renderer:
         for name, value in zip(_TRANSITIONING, (flag, message, progress), strict=True):
             if name in shown:
                 shown[name] = value
+
+
+def _v1_kind(kind: Any) -> Any:
+    return "environment" if kind == "stack" else kind
 
 
 def _same(value: Any) -> Any:
