@@ -7,6 +7,7 @@ is left of a block is handed back at a clean stop; a crash leaves a gap, which h
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ class _Block:
 
 
 class Ids:
-    """Hands out ids by type. ``ensure`` must have been awaited for as many as ``take`` is called for."""
+    """Hands out ids by type. With several servers, await ``ensure`` for as many as ``take`` will be called for."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -57,9 +58,9 @@ class Ids:
 
     def take(self, name: str) -> int:
         block = self._blocks[name]
-        if block.next >= block.end:
+        if block.next >= block.end and not self._database.exclusive:
             raise RuntimeError(f"out of ids for {name}: await Store.ensure_ids({name!r}, count) before planning")
-        block.next += 1
+        block.next += 1  # past the block's end where nobody else could have taken the numbers that follow
         return block.next - 1
 
     def low(self) -> list[str]:
@@ -82,10 +83,18 @@ class Ids:
             first = int((await connection.execute(query)).scalar_one())
             await connection.execute(sa.update(id_block).where(id_block.c.name == name).values(next=first + size))
         if block.end == first:
-            block.end = first + size  # nobody took numbers in between: the block just grows
+            block.end = max(first + size, block.next)  # nobody took numbers in between: the block just grows
         else:
             block.next, block.end = first, first + size
         block.size = size
+
+    async def skip_used(self, tables: Mapping[str, sa.Table]) -> None:
+        """After a crash: rows may have ids beyond the block that was noted last. Only for a database of our own."""
+        async with self._database.read() as connection:
+            for name, table in tables.items():
+                largest = (await connection.execute(sa.select(sa.func.max(table.c.id)))).scalar()
+                block = self._blocks[name]
+                block.next = max(block.next, int(largest or 0) + 1)
 
     async def stop(self) -> None:
         """Hand back what was not used, where nobody has taken a later block since."""

@@ -34,6 +34,8 @@ class Store:
 
     async def start(self) -> None:
         await self._ids.start(sorted(self.types))
+        if self.database.exclusive:
+            await self._ids.skip_used({name: mapping.table for name, mapping in self.types.items()})
         self._committer.start()
 
     async def stop(self) -> None:

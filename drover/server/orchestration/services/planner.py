@@ -49,7 +49,8 @@ def plan(spec: ServiceSpec, digest: Digest, *, hosts: Collection[int], held: Col
     if not spec.configs:
         return steps
     doomed = _surplus(spec, digest, hosts)
-    steps.remove_units.extend(doomed)
+    steps.remove_units.extend(doomed[:LARGEST_STEP])
+    steps.more = len(doomed) > LARGEST_STEP
     _repair(spec, digest, steps, {unit.uuid for unit in doomed}, held)
     if spec.is_global:
         _fill_hosts(digest, hosts, steps)

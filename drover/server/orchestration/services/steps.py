@@ -133,13 +133,16 @@ def _in_order(configs: list[LaunchConfig]) -> list[LaunchConfig]:
 
 
 async def _remove(context: Context, steps: Steps) -> None:
+    members = len(steps.remove_members) + sum(len(unit.members) for unit in steps.remove_units)
+    if not members and not steps.remove_units:
+        return
+    await context.store.ensure_ids("processInstance", members + 16)
     changes = context.store.changes()
     for unit in steps.remove_units:
         plan_unit_removal(context, changes, unit)
     for member in steps.remove_members:
         plan_member_removal(context, changes, member)
-    if not changes.empty:
-        await _commit_or_split(context, changes, steps)
+    await _commit_or_split(context, changes, steps)
 
 
 async def _commit_or_split(context: Context, changes: Changes, steps: Steps) -> None:
@@ -185,6 +188,7 @@ def plan_member_removal(context: Context, changes: Changes, member: Member) -> N
 async def _start(context: Context, steps: Steps) -> None:
     if not steps.start:
         return
+    await context.store.ensure_ids("processInstance", len(steps.start) + 16)
     changes = context.store.changes()
     for member in steps.start:
         try:

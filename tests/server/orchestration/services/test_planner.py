@@ -185,3 +185,12 @@ def test_a_removed_container_leaves_its_unit_incomplete() -> None:
     digest.see_instance(Record("instance", member.id, {**member.record.values, "state": "removed", "removed": 1}))
     assert digest.count(Status.INCOMPLETE) == 1
     assert len(plan(digest.spec, digest, hosts=()).new_members) == 1
+
+
+def test_one_pass_removes_a_bounded_number_of_units() -> None:
+    digest = digest_of(service_spec(scale=0))
+    for index in range(1, LARGEST_STEP + 10):
+        add_unit(digest, index, primary="running")
+    steps = plan(digest.spec, digest, hosts=())
+    assert len(steps.remove_units) == LARGEST_STEP
+    assert steps.more
