@@ -41,7 +41,7 @@ def lb_config(config: LbConfig, *, stack: str) -> Body:
             fields.pop("service", None)
             if rule.service:
                 fields["serviceId"] = service_ref(rule.service, stack=stack)
-            rules.append({name: value for name, value in fields.items() if value not in ("", None)})
+            rules.append({name: value for name, value in fields.items() if value or name == "weight"})
         body["portRules"] = rules
     body.update(_certificates(config.certs, config.default_cert))
     if config.config:

@@ -44,6 +44,8 @@ class Checker:
             self._volumes_from(draft)
             self._depends_on(draft)
             self._legacy_balancer(draft)
+            self._port_rules(draft)
+            self._health_check(draft)
 
     def _group_sidekicks(self) -> None:
         claims: dict[str, list[str]] = {}
@@ -165,6 +167,29 @@ class Checker:
                     draft.mark_of("depends_on"),
                     f"Service '{draft.name}' depends on '{target}' which is undefined; that is ignored",
                 )
+
+    def _port_rules(self, draft: Draft) -> None:
+        config = draft.value("lb_config")
+        rules = config.port_rules or () if config is not None else ()
+        balances = any(rule.source_port for rule in rules)
+        for number, rule in enumerate(rules, start=1):
+            missing = "source_port" if balances and not rule.source_port else ""
+            missing = "target_port" if not balances and not rule.target_port else missing
+            if missing:
+                self.problems.error(
+                    draft.mark_of("lb_config"),
+                    f"Service '{draft.name}': rule {number} of lb_config has no {missing}",
+                    "rules of a balancer need source_port, rules of a target target_port",
+                )
+
+    def _health_check(self, draft: Draft) -> None:
+        check = draft.value("health_check")
+        if check is not None and not check.port:
+            self.problems.error(
+                draft.mark_of("health_check"),
+                f"Service '{draft.name}': health_check has no port",
+                "add 'port: <number>'",
+            )
 
     def _legacy_balancer(self, draft: Draft) -> None:
         if draft.value("image") != LEGACY_LB_IMAGE:

@@ -83,6 +83,13 @@ class Invalid(Exception):
         self.suggestion = suggestion
 
 
+class AlreadyReported(Invalid):
+    """Parts of a value were refused and reported one by one; the whole is dropped without a further word."""
+
+    def __init__(self, mark: Mark) -> None:
+        super().__init__(mark, "")
+
+
 class Problems:
     """Collects findings of all stages of one load. A finding at one place with one text counts once."""
 
@@ -108,7 +115,8 @@ class Problems:
 
     def add(self, invalid: Invalid) -> None:
         """Note what a decoder refused."""
-        self.error(invalid.mark, invalid.message, invalid.suggestion)
+        if not isinstance(invalid, AlreadyReported):
+            self.error(invalid.mark, invalid.message, invalid.suggestion)
 
     @property
     def errors(self) -> tuple[Problem, ...]:

@@ -102,7 +102,7 @@ KEYS: Mapping[str, Key] = {
         _replace("oom_kill_disable", values.boolean, "oomKillDisable"),
         _replace("user", values.string, "user"),
         _replace("working_dir", values.string, "workingDir"),
-        _replace("pid", values.string, "pidMode"),
+        _replace("pid", values.choice("host"), "pidMode"),
         _replace("ipc", values.string, "ipcMode"),
         _replace("uts", values.string, "uts"),
         _replace("userns_mode", values.string, "usernsMode"),

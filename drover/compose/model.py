@@ -7,11 +7,16 @@ Structs with camel-case names on the wire (`rename="camel"`) become API objects 
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
 from drover.compose.errors import Mark, Problem
+
+#: Zero means not given, as in Rancher 1.6.
+Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
 class SourceFile(msgspec.Struct, frozen=True):
@@ -42,15 +47,15 @@ class QuorumStrategy(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
 class HealthCheck(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
     """A health check made by the hosts (not by Docker). Times in ms; the server fills what is absent."""
 
-    port: int | None = None
+    port: Port | None = None
     request_line: str | None = None
-    interval: int | None = None
-    response_timeout: int | None = None
-    healthy_threshold: int | None = None
-    unhealthy_threshold: int | None = None
-    initializing_timeout: int | None = None
-    reinitializing_timeout: int | None = None
-    strategy: str | None = None
+    interval: Count | None = None
+    response_timeout: Count | None = None
+    healthy_threshold: Count | None = None
+    unhealthy_threshold: Count | None = None
+    initializing_timeout: Count | None = None
+    reinitializing_timeout: Count | None = None
+    strategy: Literal["none", "recreate", "recreateOnQuorum"] | None = None
     recreate_on_quorum_strategy_config: QuorumStrategy | None = None
     name: str | None = None
 
@@ -58,9 +63,9 @@ class HealthCheck(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
 class ScalePolicy(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
     """Limits between which the number of containers follows the hosts."""
 
-    min: int | None = None
-    max: int | None = None
-    increment: int | None = None
+    min: Positive | None = None
+    max: Positive | None = None
+    increment: Positive | None = None
 
 
 class UpgradeStrategy(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -75,8 +80,8 @@ class StorageDriver(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     """The driver that a storage driver service offers."""
 
     name: str | None = None
-    scope: str | None = None
-    volume_access_mode: str | None = None
+    scope: Literal["local", "environment", "custom"] | None = None
+    volume_access_mode: Literal["singleHostRW", "singleInstanceRW", "multiHostRW"] | None = None
     block_device_path: str | None = None
     volume_capabilities: tuple[str, ...] | None = None
 
@@ -118,24 +123,24 @@ class StickinessPolicy(msgspec.Struct, frozen=True, rename="camel", omit_default
     indirect: bool | None = None
     nocache: bool | None = None
     postonly: bool | None = None
-    mode: str | None = None
+    mode: Literal["rewrite", "insert", "prefix"] | None = None
 
 
 class PortRule(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
     """One rule of a balancer. `service` is `name` or `stack/name`."""
 
-    source_port: int | None = None
-    protocol: str | None = None
+    source_port: Port | None = None
+    protocol: Literal["http", "tcp", "https", "tls", "sni", "udp"] | None = None
     path: str | None = None
     hostname: str | None = None
     service: str | None = None
-    target_port: int | None = None
-    priority: int | None = None
+    target_port: Port | None = None
+    priority: Count | None = None
     backend_name: str | None = None
     selector: str | None = None
     region: str | None = None
     environment: str | None = None
-    weight: int | None = None
+    weight: Annotated[int, msgspec.Meta(ge=0, le=256)] | None = None
 
 
 class LbConfig(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):

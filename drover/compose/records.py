@@ -4,12 +4,12 @@ import difflib
 from collections.abc import Mapping as MappingABC
 from functools import cache
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from drover.compose import values
-from drover.compose.errors import Invalid
+from drover.compose.errors import AlreadyReported, Invalid
 from drover.compose.nodes import Mapping, Node, Sequence, is_null
 from drover.compose.values import Decoder, Field
 
@@ -28,6 +28,7 @@ def record(struct: type[msgspec.Struct], *, ignored: tuple[str, ...] = ()) -> De
             raise field.wrong_type(node, values.MAP)
         fields = _fields(struct)
         found: dict[str, Any] = {}
+        refused = False
         for entry in node:
             inner = Field(field.service, f"{field.key}.{entry.key}", field.problems, field.variables)
             known = fields.get(entry.key)
@@ -48,6 +49,9 @@ def record(struct: type[msgspec.Struct], *, ignored: tuple[str, ...] = ()) -> De
                 found[name] = decoder(entry.value, inner)
             except Invalid as invalid:
                 field.problems.add(invalid)
+                refused = True
+        if refused:
+            raise AlreadyReported(node.mark)
         return struct(**found)
 
     return decode
@@ -60,7 +64,17 @@ def record_list(struct: type[msgspec.Struct]) -> Decoder:
     def decode(node: Node, field: Field) -> tuple[msgspec.Struct, ...]:
         if not isinstance(node, Sequence):
             raise field.wrong_type(node, values.LIST)
-        return tuple(decode_one(item, field) for item in node.items)
+        found = []
+        for item in node.items:
+            try:
+                found.append(decode_one(item, field))
+            except AlreadyReported:
+                continue
+            except Invalid as invalid:
+                field.problems.add(invalid)
+        if len(found) < len(node.items):
+            raise AlreadyReported(node.mark)
+        return tuple(found)
 
     return decode
 
@@ -74,6 +88,13 @@ def _fields(struct: type[msgspec.Struct]) -> MappingABC[str, tuple[str, Decoder]
 def _decoder(annotation: Any) -> Decoder:
     if get_origin(annotation) in (Union, UnionType):
         annotation = next(a for a in get_args(annotation) if a is not type(None))
+    if get_origin(annotation) is Annotated:
+        limits: msgspec.Meta = get_args(annotation)[1]
+        assert isinstance(limits.ge, int)
+        assert isinstance(limits.le, int)
+        return values.integer_within(limits.ge, limits.le)
+    if get_origin(annotation) is Literal:
+        return values.choice(*get_args(annotation))
     if annotation in _SCALARS:
         return _SCALARS[annotation]
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):

@@ -72,6 +72,19 @@ def any_text(node: Node, field: Field) -> str:
     raise field.wrong_type(node, STRING)
 
 
+def choice(*known: str) -> Decoder:
+    """One of a few words, in any case; empty text counts as absent."""
+    by_lower = {word.lower(): word for word in known}
+
+    def decode(node: Node, field: Field) -> str | None:
+        text = any_text(node, field)
+        if text and text.lower() not in by_lower:
+            raise field.invalid(node.mark, f"is '{text[:80]}'.", f"write {', '.join(known)}")
+        return by_lower[text.lower()] if text else None
+
+    return decode
+
+
 def boolean(node: Node, field: Field) -> bool:
     """A YAML boolean, or the text `true` or `false`."""
     if isinstance(node, Scalar):

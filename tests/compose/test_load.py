@@ -5,7 +5,14 @@ from collections.abc import Callable
 import pytest
 
 from drover.compose import ComposeError, SourceFile, load_project
-from drover.compose.model import DockerHealthCheck, HostDefinition, RestartPolicy, SecretDefinition, VolumeTemplate
+from drover.compose.model import (
+    DockerHealthCheck,
+    HealthCheck,
+    HostDefinition,
+    RestartPolicy,
+    SecretDefinition,
+    VolumeTemplate,
+)
 
 V2 = "version: '2'\nservices:\n"
 
@@ -175,6 +182,18 @@ def test_question_defaults_answer_variables(load: Callable) -> None:
         ("devices: ['a:b:c:d']", "'devices' contains 'a:b:c:d'."),
         ("blkio_weight_device: [x]", "'blkio_weight_device' contains 'x'."),
         ("health_check: {port: web}", "'health_check.port' contains an invalid type, it should be an integer."),
+        ("health_check: {port: 70000}", "'health_check.port' is 70000, but must lie between 0 and 65535."),
+        ("health_check: {interval: 5}", "Service 'web': health_check has no port (add 'port: <number>')"),
+        (
+            "health_check: {port: 1, strategy: x}",
+            "'health_check.strategy' is 'x'. (write none, recreate, recreateOnQuorum)",
+        ),
+        ("scale_policy: {min: 0}", "'scale_policy.min' is 0, but must lie between 1 and"),
+        ("pid: container:x", "'pid' is 'container:x'. (write host)"),
+        ("lb_config: {port_rules: [{source_port: 1, protocol: ftp}]}", "'lb_config.port_rules.protocol' is 'ftp'."),
+        ("lb_config: {port_rules: [{source_port: 1}, {target_port: 1}]}", "rule 2 of lb_config has no source_port"),
+        ("lb_config: {port_rules: [{hostname: a}]}", "rule 1 of lb_config has no target_port"),
+        ("storage_driver: {scope: x}", "'storage_driver.scope' is 'x'. (write local, environment, custom)"),
         ("lb_config: {port_rules: {a: b}}", "'lb_config.port_rules' contains an invalid type, it should be a list."),
         ("build: {contxt: .}", "'build' contains unsupported option: 'contxt'"),
         ("ulimits: [a]", "'ulimits' contains an invalid type, it should be a map."),
@@ -229,6 +248,8 @@ def test_wrong_values(keys: str, message: str, errors_of: Callable) -> None:
         ("ports: [22:22, '1000-1010:1000-1010/udp', '127.0.0.1::80', '[::1]:80:80', ':81:81', ':82']", "ports",
          ("22:22", "1000-1010:1000-1010/udp", "127.0.0.1::80", "[::1]:80:80", ":81:81", ":82")),
         ("network_mode: host", "network_mode", "host"),
+        ("pid: ''", "pid", None),
+        ("health_check: {port: 1, strategy: RECREATE}", "health_check", HealthCheck(port=1, strategy="recreate")),
         ("devices: ['/dev/a:rw']", "devices", ("/dev/a:/dev/a:rw",)),
         ("extra_hosts: {a: 1.2.3.4}", "extra_hosts", ("a:1.2.3.4",)),
         ("cpus: 0.5", "cpus", 0.5),
@@ -324,6 +345,26 @@ def test_all_problems_are_found_in_one_run() -> None:
     assert places == [("a.yml", 1, 1), ("a.yml", 2, 3), ("a.yml", 3, 8), ("b.yml", 3, 3), ("r.yml", 1, 7)]
     assert str(caught.value).count("\n") == 4
     assert (caught.value.status, caught.value.code) == (422, "InvalidComposeFile")
+
+
+def test_all_problems_inside_a_section_are_found(errors_of: Callable) -> None:
+    errors = errors_of(
+        """
+lb:
+  image: a
+  lb_config:
+    port_rules:
+      - {source_port: x, target_port: y}
+      - text
+      - {source_port: 80, weight: 999}
+"""
+    )
+    assert [error.split(": ")[0] for error in errors] == [
+        "docker-compose.yml:6:24",
+        "docker-compose.yml:6:40",
+        "docker-compose.yml:7:9",
+        "docker-compose.yml:8:35",
+    ]
 
 
 def test_syntax_errors_of_all_files_are_reported() -> None:
