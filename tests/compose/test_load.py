@@ -360,8 +360,8 @@ lb:
 """
     )
     assert [error.split(": ")[0] for error in errors] == [
-        "docker-compose.yml:6:24",
-        "docker-compose.yml:6:40",
+        "docker-compose.yml:6:23",
+        "docker-compose.yml:6:39",
         "docker-compose.yml:7:9",
         "docker-compose.yml:8:35",
     ]
