@@ -82,8 +82,8 @@ class Images:
         self._present = present
         self._defaults.clear()
 
-    async def apply(self, event: Mapping[str, Any]) -> None:
-        """Follows one image event: additions by name, removals by a new list (names are ambiguous there)."""
+    def apply(self, event: Mapping[str, Any]) -> bool:
+        """Follows one image event. True when only a `refresh` tells what is left: removals are ambiguous."""
         actor = event.get("Actor") or {}
         match event.get("Action"):
             case "pull":
@@ -92,9 +92,10 @@ class Images:
             case "tag" | "import" | "load":
                 self._remember(str(actor.get("ID") or ""), (actor.get("Attributes") or {}).get("name"))
             case "untag" | "delete" | "prune":
-                await self.refresh()
+                return True
             case _:
                 pass
+        return False
 
     def known(self, reference: str) -> bool:
         """From memory alone. A wrong "yes" shows at create (404), a wrong "no" costs one inspect."""

@@ -62,8 +62,14 @@ class Watcher:
         self.ready = asyncio.Event()
         self.current = False
         """Whether the index follows the engine right now; else it shows the past."""
+        self._images_stale = asyncio.Event()
 
     async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._refresh_images(), name="image-cache")
+            await self._watch()
+
+    async def _watch(self) -> None:
         backoff = Backoff(initial=0.1, maximum=5.0)
         while True:
             try:
@@ -86,7 +92,7 @@ class Watcher:
         params = {"filters": FILTERS} | ({"since": self._since} if self._since else {})
         async for event in self._engine.events(params):
             self._since = _resume_point(event) or self._since
-            await self._apply(event)
+            self._apply(event)
 
     async def _list(self) -> None:
         """Reads everything and reports what changed since the index was last right."""
@@ -99,9 +105,21 @@ class Watcher:
         for change in changes:
             self._listener(change)
 
-    async def _apply(self, event: Mapping[str, Any]) -> None:
+    async def _refresh_images(self) -> None:
+        """Beside the event stream: a clean-up of many images must not hold back the news of a container."""
+        while True:
+            await self._images_stale.wait()
+            self._images_stale.clear()
+            try:
+                await self._images.refresh()
+            except DockerError as error:
+                # The stream will break as well, and its next start reads the list.
+                log.debug("docker.images.unread", reason=error.message)
+
+    def _apply(self, event: Mapping[str, Any]) -> None:
         if event.get("Type") == "image":
-            await self._images.apply(event)
+            if self._images.apply(event):
+                self._images_stale.set()
             return
         self._index.apply(event)
         action = str(event.get("Action") or "")
