@@ -64,7 +64,8 @@ _SECRET_NAMES = frozenset(
         "serviceaccountpassword",
     }
 )
-_SECRET_VALUES = frozenset({"secret"})  # types whose field ``value`` is the secret itself
+# Secrets that are declared as plain text because clients know them as such.
+_SECRET_FIELDS = {"secret": "value", "certificate": "key", "register": "key"}
 _EVENT_NAMES = {"environment": "stack", "project": "environment"}
 _OPERATIONS = {"POST": "create", "PUT": "update", "DELETE": "delete"}
 
@@ -97,6 +98,8 @@ class AuditTrail:
         type_name = schema.id if schema is not None else "unknown"
         if type_name in _EXCLUDED or len(self._waiting) >= _MOST_WAITING:
             return
+        # A body sent to a misspelled URL has no declaration that would tell its secrets.
+        understood = schema is not None and response.status_code not in (404, 405)
         row_id = parse_id(resource_id) if resource_id else None
         caller = call.caller
         identity = caller.user_identity
@@ -112,7 +115,7 @@ class AuditTrail:
                 "created": now_ms(),
                 "description": None,
                 "eventType": event,
-                "requestObject": _text(redact(type_name, request_body)),
+                "requestObject": _text(redact(type_name, request_body)) if understood else None,
                 "responseObject": _text(redact(type_name, _decoded(response))),
                 "resourceType": type_name,
                 "resourceId": row_id if isinstance(row_id, int) else None,
@@ -183,7 +186,7 @@ def _redact_embedded(kind: FieldType, value: Any) -> Any:
         declared = fields.get(key)
         if _is_secret_name(key) or (declared is not None and (declared.secret or declared.type == "password")):
             continue
-        if key == "value" and kind.target in _SECRET_VALUES:
+        if key == _SECRET_FIELDS.get(kind.target):
             continue
         inner = parse_type(declared.type) if declared is not None else FieldType("json")
         shown[key] = _redact_embedded(inner, each)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,9 +126,13 @@ class Platform:
 
 @contextlib.asynccontextmanager
 async def running(
-    path: Path, settings: dict[str, str], *, environment: Record | None = None
+    path: Path,
+    settings: dict[str, str],
+    *,
+    environment: Record | None = None,
+    prepare: Callable[[Platform], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Platform]:
-    """A server's life, from opening the store to its clean end."""
+    """A server's life, from opening the store to its clean end; ``prepare`` runs before it takes up old work."""
     store = await open_store(path)
     handlers = Handlers()
     engine = Engine(store, catalog().processes, handlers, server_id=str(uuid.uuid4()), retry_max_wait=0.1)
@@ -142,9 +146,12 @@ async def running(
         await store.commit(changes)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(service.run()) for service in hosting.services]
+        platform = Platform(store, context, hosting, environment)
+        if prepare is not None:
+            await prepare(platform)
         await engine.recover()
         try:
-            yield Platform(store, context, hosting, environment)
+            yield platform
         finally:
             for task in tasks:
                 task.cancel()

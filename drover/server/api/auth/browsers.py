@@ -26,12 +26,25 @@ def is_browser(connection: HTTPConnection) -> bool:
     return "mozilla" in connection.headers.get("user-agent", "").lower()
 
 
-def require_own_page(connection: HTTPConnection, method: str, query: Mapping[str, tuple[str, ...]]) -> None:
-    """Raises 403 ``InvalidCSRFToken`` for a browser's write that does not repeat its cookie."""
+def csrf_token(connection: HTTPConnection) -> str:
+    """The token that this browser is to repeat: the one it has, else the one that its answer will set."""
+    present = connection.cookies.get("CSRF", "")
+    if not _VALUE.match(present):
+        present = connection.scope.setdefault("state", {}).setdefault("csrf", secrets.token_hex(5).upper())
+    return present
+
+
+def require_own_page(
+    connection: HTTPConnection, method: str, query: Mapping[str, tuple[str, ...]], in_form: str = ""
+) -> None:
+    """Raises 403 ``InvalidCSRFToken`` for a browser's write that does not repeat its cookie.
+
+    It is repeated in a header, in the query, or in a form (``in_form``).
+    """
     if method == "GET" or not is_browser(connection):
         return
     cookie = connection.cookies.get("CSRF", "")
-    shown = connection.headers.get("x-api-csrf") or query.get("CSRF", ("",))[0]
+    shown = connection.headers.get("x-api-csrf") or query.get("CSRF", ("",))[0] or in_form
     if not _VALUE.match(cookie) or not hmac.compare_digest(cookie.encode(), shown.encode()):
         raise ApiError(403, "InvalidCSRFToken", "CSRF header and cookie do not match")
 
@@ -40,8 +53,7 @@ def set_cookies(connection: HTTPConnection, response: Response, settings: Settin
     """The cookies of a browser: the token to repeat, and what the page should look like."""
     if not is_browser(connection):
         return
-    present = connection.cookies.get("CSRF", "")
-    value = present if _VALUE.match(present) else secrets.token_hex(5).upper()
+    value = csrf_token(connection)
     same_site = "SameSite=Lax" + ("; Secure" if connection.url.scheme in ("https", "wss") else "")
     response.headers.append("Set-Cookie", f"CSRF={value}; Path=/; {same_site}")
     for cookie, setting in (("PL", "ui.pl"), ("LANG", "localization")):

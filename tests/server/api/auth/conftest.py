@@ -17,6 +17,7 @@ from drover.server.api.auth.access import AccessControl
 from drover.server.api.auth.scripts import scripts_routes
 from drover.server.api.extensions import Extensions
 from drover.server.api.request import ApiConfig
+from drover.server.api.types import register_types
 from drover.server.api.types.access import install_access
 from drover.server.bus import Bus
 from drover.server.lifecycle import Engine, Handlers, Watch
@@ -111,6 +112,7 @@ async def server(
     seeded = await seed(context, auth="local")
     assert seeded.admin_password is not None
     extensions = Extensions()
+    register_types(extensions, context)
     install_access(extensions, access)
     config = ApiConfig(trusted_proxies=())
     app = create_api(
