@@ -255,8 +255,8 @@ async def _instance_ids(call: Call, service_ids: Sequence[int]) -> dict[int, lis
         exposed.service_id.in_(service_ids), exposed.instance_id.is_not(None), exposed.removed.is_(None)
     )
     grouped: dict[int, list[int]] = {}
-    for service_id, instance_id in await call.store.rows(statement):
-        grouped.setdefault(service_id, []).append(instance_id)
+    for row in await call.store.rows(statement):
+        grouped.setdefault(row.service_id, []).append(row.instance_id)
     return grouped
 
 
