@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -24,11 +25,12 @@ from starlette.types import Receive, Scope, Send
 
 from drover.server.api import writing
 from drover.server.api.audit import AuditTrail
-from drover.server.api.auth.browsers import require_own_page, set_cookies
+from drover.server.api.auth.browsers import csrf_token, require_own_page, set_cookies
 from drover.server.api.call import Call
 from drover.server.api.caller import Authenticator
 from drover.server.api.errors import ApiError, not_allowed, not_found
 from drover.server.api.extensions import Extensions, Item, Output, Prepared, Result
+from drover.server.api.html import after_form, decode_form, html_response, is_form, static_routes, wants_html
 from drover.server.api.ids import parse_id
 from drover.server.api.include import embed, related_records, stored_base
 from drover.server.api.listing import item_collection, list_collection
@@ -80,7 +82,7 @@ def create_api(
         await api.audit.stop()
 
     app = Starlette(
-        routes=[*routes, *status_routes(context), Route("/{path:path}", api)],
+        routes=[*routes, *status_routes(context), *static_routes(), Route("/{path:path}", api)],
         middleware=[Middleware(GZipMiddleware, minimum_size=1400, compresslevel=4)],
         lifespan=lifespan,
     )
@@ -129,6 +131,7 @@ class Api:
             failure = ApiError(500, None, "Something went wrong in the server; its log tells more under this id")
             log.exception("api.failure", id=failure.id, method=request.method, path=request.url.path)
             response = error_response(failure)
+        response = self._represent(exchange, response)
         self._finish(exchange, response)
         await response(scope, receive, send)
 
@@ -136,6 +139,19 @@ class Api:
         path = parse_path(request.url.path)
         urls = Urls(base_url(request, self.config, self.context.settings), path.version, path.project)
         return _Exchange(request, path, urls, client_address(request, self.config))
+
+    def _represent(self, exchange: _Exchange, response: Response) -> Response:
+        """For a person in a browser, the JSON as a page; after a form, the way to what it did."""
+        call = exchange.call
+        if call is None or not response.headers.get("content-type", "").startswith("application/json"):
+            return response
+        if not wants_html(exchange.request, exchange.query):
+            return response
+        body = msgspec.json.decode(response.body)
+        if exchange.method != "GET" and response.status_code < 400 and (follow := after_form(call, body)):
+            return follow
+        csrf = csrf_token(exchange.request)
+        return html_response(call, exchange.schema, body, response.status_code, csrf)
 
     def _finish(self, exchange: _Exchange, response: Response) -> None:
         version = self.context.settings.get("rancher.server.version")
@@ -164,9 +180,11 @@ class Api:
         if not is_api_path(request.url.path):
             raise not_found("There is nothing here; the API begins at /v2-beta")
         call = exchange.call = await self._identify(exchange)
-        require_own_page(request, exchange.method, exchange.query)
+        if request.method in ("POST", "PUT"):
+            exchange.body = await read_body(request, self.config)
+        require_own_page(request, exchange.method, exchange.query, str(exchange.body.pop("CSRF", "")))
         if exchange.method in ("POST", "PUT"):
-            exchange.body = merged(exchange.query, await read_body(request, self.config))
+            exchange.body = merged(exchange.query, exchange.body)
         if path.type_name is None:
             if exchange.method != "GET":
                 raise not_allowed()
@@ -229,6 +247,10 @@ class Api:
         exchange.schema = schema
         return await self._link(exchange, call, schema, project, link)
 
+    def _fields(self, exchange: _Exchange, schema: Schema) -> dict[str, Any]:
+        """What the client sent for a type; a form's texts become values first."""
+        return decode_form(schema, exchange.body) if is_form(exchange.body) else exchange.body
+
     # Collections
 
     async def _collection(self, exchange: _Exchange, call: Call, schema: Schema) -> Response:
@@ -256,11 +278,11 @@ class Api:
     async def _create(self, exchange: _Exchange, call: Call, schema: Schema) -> Response:
         creator = self.extensions.creator(schema.id)
         if creator is not None:
-            values = await validate(call, schema, exchange.body, "create")
+            values = await validate(call, schema, self._fields(exchange, schema), "create")
             return await self._reply(exchange, call, await creator(call, schema, values), status=201, created=True)
         if schema.stored_type is None:
             raise not_allowed(f"A {schema.id} cannot be created")
-        records = await writing.create(call, schema, schema.stored_type, exchange.body)
+        records = await writing.create(call, schema, schema.stored_type, self._fields(exchange, schema))
         result: Result = records[0] if len(records) == 1 else records
         return await self._reply(exchange, call, result, status=201, created=True)
 
@@ -313,12 +335,14 @@ class Api:
         updater = self.extensions.updater(schema.id)
         if updater is not None:
             _allow("PUT", schema.resource_methods, schema)
-            values = await validate(call, schema, exchange.body, "update")
+            values = await validate(call, schema, self._fields(exchange, schema), "update")
             return await self._reply(exchange, call, await updater(call, schema, text, values))
         record = await self._load(call, schema, text)
         shown = _schema_of(call, record, schema)
         _allow("PUT", shown.resource_methods, shown)
-        return await self._reply(exchange, call, await writing.update(call, shown, record, exchange.body))
+        return await self._reply(
+            exchange, call, await writing.update(call, shown, record, self._fields(exchange, shown))
+        )
 
     async def _remove(self, exchange: _Exchange, call: Call, schema: Schema, text: str) -> Response:
         remover = self.extensions.remover(schema.id)
@@ -368,8 +392,7 @@ class Api:
         input_schema = call.schemas.get(input_type) if input_type else None
         if input_schema is None:
             return {}
-        body = {key: value for key, value in exchange.body.items() if key != "action"}
-        return await validate(call, input_schema, body, "create")
+        return await validate(call, input_schema, self._fields(exchange, input_schema), "create")
 
     # Links
 

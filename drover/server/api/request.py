@@ -24,6 +24,7 @@ _VERSION = re.compile(r"v\d+(-(alpha|beta)\d*)?\Z")
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _MULTIPART_LIMIT = 100 * 1024
+_STEERING = frozenset({"action", "CSRF", "token"})
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE"})
 
 
@@ -180,8 +181,12 @@ def _single(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
 
 
 def merged(query: Mapping[str, tuple[str, ...]], body: Mapping[str, Any]) -> dict[str, Any]:
-    """Query parameters under the body: what the body says wins."""
-    below = {name: values[0] if len(values) == 1 else list(values) for name, values in query.items()}
+    """Query parameters under the body: what the body says wins. Parameters that steer the request are no fields."""
+    below = {
+        name: values[0] if len(values) == 1 else list(values)
+        for name, values in query.items()
+        if not name.startswith("_") and name not in _STEERING
+    }
     return {**below, **body}
 
 
