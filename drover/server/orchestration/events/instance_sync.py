@@ -88,6 +88,9 @@ class InstanceSync:
         removed = await self._context.store.first("instance", uuid=own_uuid)
         if removed is None:
             await self._tell(host, own_uuid, report, "start")
+        elif removed["removed"] is not None and removed["externalId"] not in (None, "", report.get("dockerId")):
+            # A container without our label is known by its name, and the name was given to another one since.
+            await self._tell(host, f"no-uuid-{own_uuid}", report, "start")
         elif removed["removed"] is not None and report.get("state") == "running":
             log.info("sync.force_stop", host_id=host.id, instance_id=removed.id)
             self._agreed.pop(host.id, None)
