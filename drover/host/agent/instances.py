@@ -189,7 +189,7 @@ class Instances:
             log.warning("container.stop.refused", container=container, reason="it runs this agent")
             return await self._describe(instance, await self._inspect(container))
         timeout = request.process_data.timeout if request.process_data else None
-        grace = DEFAULT_STOP_GRACE if timeout is None else int(timeout)
+        grace = DEFAULT_STOP_GRACE if timeout is None else max(0, int(timeout))
         if self._seems_running(container):
             self._expectations.expect(container, "die", "stop")
         await _ignoring_absence(self._engine.stop_container(container, grace=grace))

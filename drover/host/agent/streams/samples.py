@@ -105,7 +105,7 @@ def from_docker(stats: Mapping[str, Any], *, identifier: str, host_memory: int, 
     online = int((stats.get("cpu_stats") or {}).get("online_cpus") or 0)
     used = int(cpu.get("total_usage") or 0)
     # cgroup v2 has no times per core; the reader divides by their number, so it must be right.
-    per_core = list(cpu.get("percpu_usage") or [used // online] * online)
+    per_core = list(cpu.get("percpu_usage") or [used // max(1, online)] * online)
     memory = stats.get("memory_stats") or {}
     network = Network("")
     network.interfaces = interfaces
