@@ -85,7 +85,13 @@ def _start_server() -> None:
         _keep_password()  # it was printed once, into a log that goes away with the container
         _remove_containers(SERVER)
     command = ("docker", "run", "--detach", "--name", SERVER, "--restart", "unless-stopped")
-    _run(*command, "--publish", f"{PORT}:8080", "--volume", f"{VOLUME}:/var/lib/drover", IMAGE, "server")
+    try:
+        _run(*command, "--publish", f"{PORT}:8080", "--volume", f"{VOLUME}:/var/lib/drover", IMAGE, "server")
+    except QuickstartError as failure:
+        if "address already in use" not in str(failure) and "port is already allocated" not in str(failure):
+            raise
+        _remove_containers(SERVER)
+        raise QuickstartError(f"port {PORT} is in use. Choose another: make down && make up DROVER_PORT=8081") from None
 
 
 def _admin_password() -> str:
