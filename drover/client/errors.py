@@ -51,7 +51,7 @@ class ApiError(ClientError):
         text = self.message or self.code
         if self.code not in (text, "") and self.code.lower() not in text.lower():
             text = f"{text} ({self.code})"
-        if self.field_name:
+        if self.field_name and not text.startswith(self.field_name):
             text = f"{self.field_name}: {text}"
         if self.detail and self.detail != self.message:
             text = f"{text}: {self.detail}"

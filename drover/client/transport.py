@@ -129,16 +129,19 @@ class Transport:
     ) -> aiohttp.ClientWebSocketResponse:
         """Open a WebSocket. `silence` is how many seconds may pass without a message before a receive fails."""
         headers = self._credentials.header() if authenticate else {}
+        self._note(f"> WebSocket {_path(url)}")
         try:
             # Not asyncio.wait_for: in Python 3.11 it swallows a cancellation that meets the end of the wait.
             async with asyncio.timeout(self._timeout):
-                return await self.session.ws_connect(
+                socket = await self.session.ws_connect(
                     url,
                     headers=headers,
                     max_msg_size=MAX_BODY,
                     timeout=aiohttp.ClientWSTimeout(ws_receive=silence, ws_close=5.0),
                     autoping=True,
                 )
+            self._note("< 101")
+            return socket
         except aiohttp.WSServerHandshakeError as error:
             refused = {"message": "the server refused the WebSocket"}
             raise error_from_body(error.status, "", refused, request=f"WebSocket {_path(url)}") from error

@@ -52,7 +52,7 @@ def restart(
     names: Names,
     types: Types = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Containers of a service to restart at a time.")] = 1,
-    interval: Annotated[int, typer.Option(min=0, help="Milliseconds between two batches.")] = 1000,
+    interval: Annotated[int, typer.Option(min=100, help="Milliseconds between two batches.")] = 1000,
     wait: Wait = False,
     timeout: Timeout = None,
 ) -> None:

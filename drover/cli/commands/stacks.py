@@ -68,7 +68,8 @@ def create(
         body: dict[str, Any] = {"system": system, "startOnCreate": start}
         if not empty:
             body["dockerCompose"] = _read(docker_compose, required=True)
-            body["rancherCompose"] = _read(rancher_compose, required=rancher_compose != Path("rancher-compose.yml"))
+            rancher = _read(rancher_compose, required=rancher_compose != Path("rancher-compose.yml"))
+            body |= {"rancherCompose": rancher} if rancher is not None else {}
         created = [await session.client.create("stack", {**body, "name": name}) for name in names]
         for stack in created:
             typer.echo(stack.id)

@@ -54,7 +54,7 @@ def up(
         int | None, typer.Option(min=1, help="Containers to upgrade at a time. Default: the file's, or 2.")
     ] = None,
     interval: Annotated[
-        int | None, typer.Option(min=0, help="Milliseconds between two batches. Default: the file's, or 1000.")
+        int | None, typer.Option(min=100, help="Milliseconds between two batches. Default: the file's, or 1000.")
     ] = None,
     pull: Annotated[bool, typer.Option("--pull", "-p", help="Pull images on all hosts before upgrading.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Remove services of the stack that no file has.")] = False,

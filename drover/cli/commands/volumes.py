@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,7 +47,9 @@ def create(
 ) -> None:
     """Create a volume and print its id."""
     pairs = [opt.partition("=") for opt in opts or []]
-    body = {"name": name, "driver": driver, "driverOpts": {key: value for key, _, value in pairs}}
+    body: dict[str, Any] = {"name": name, "driverOpts": {key: value for key, _, value in pairs}}
+    if driver is not None:
+        body["driver"] = driver
 
     async def work(session: Session) -> None:
         typer.echo((await session.client.create("volume", body)).id)
