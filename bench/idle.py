@@ -8,7 +8,7 @@ import re
 from bench.options import Options
 from bench.processes import BenchError
 from bench.result import Measure, Result, at_most, significant
-from bench.server import bench_server, create_service, simulated_hosts
+from bench.server import bench_server, simulated_hosts
 
 NAME = "idle"
 TITLE = "An idle server with connected hosts"
@@ -23,7 +23,7 @@ _MEMORY = at_most(150.0)
 async def run(options: Options) -> list[Result]:
     hosts, seconds = (10, 5.0) if options.quick else (100, 60.0)
     async with bench_server(options.work / NAME) as server, simulated_hosts(server, hosts) as simulator:
-        await create_service(server, "web", hosts)
+        await server.create_service("web", hosts)
         await asyncio.sleep(2.0 if options.quick else 10.0)
         statements = await server.metric(_STATEMENTS)
         cpu, simulator_cpu = server.program.cpu_seconds(), simulator.cpu_seconds()

@@ -21,7 +21,7 @@ from bench.options import Options
 from bench.processes import BenchError, Program
 from bench.profiling import profiled
 from bench.result import Measure, Result, at_least, at_most, median_of, significant
-from bench.server import BenchServer, bench_server, create_service, simulated_hosts, until_service
+from bench.server import BenchServer, bench_server, simulated_hosts
 
 NAME = "scale"
 TITLE = "One service scaled up on simulated hosts"
@@ -110,7 +110,7 @@ async def _world(options: Options, hosts: int) -> AsyncIterator[_World]:
     """A fresh server with hosts and a service of one container, so that no first-time work is counted."""
     data_dir = _fresh(options.work)
     async with bench_server(data_dir) as server, simulated_hosts(server, hosts) as simulator:
-        service_id = await create_service(server, "web", 1)
+        service_id = await server.create_service("web", 1)
         await asyncio.sleep(1.0)
         yield _World(server, simulator, service_id)
 
@@ -133,7 +133,7 @@ async def _scale(world: _World, present: int, wanted: int) -> Step:
             raise BenchError(f"{running} of {wanted} containers run; {server.program.last_words()}")
         await asyncio.sleep(0.1)
     seconds = time.monotonic() - began
-    await until_service(server, world.service_id, "active", timeout=60.0, poll=0.2)
+    await server.until_service(world.service_id, "active", timeout=60.0, poll=0.2)
     return Step(
         count=count,
         seconds=seconds,
