@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,7 +72,7 @@ class Assembly:
     api: Starlette
     subscriptions: Subscriptions
     tunnels: Tunnels
-    admin_password: str | None
+    admin_password: str | None = field(repr=False)
 
     @classmethod
     @contextlib.asynccontextmanager
