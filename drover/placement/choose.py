@@ -7,6 +7,7 @@ fewest containers.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -70,9 +71,9 @@ def place(request: Request, hosts: Collection[Host]) -> Placement | Nowhere:
 def _best(request: Request, candidates: Iterable[Host]) -> Placement | None:
     soft = [each for each in request.affinities if not each.hard] if request.requested_host is None else []
     group = next((each.group for each in request.members if each.group is not None), None)
-    ranked = sorted(
+    ranked = [
         (
-            sum(each.objection(host) is not None for each in soft),
+            sum(each.objection(host) is not None for each in soft) if soft else 0,
             host.members(group),
             _pressure(host),
             len(host.containers),
@@ -80,8 +81,10 @@ def _best(request: Request, candidates: Iterable[Host]) -> Placement | None:
             host,
         )
         for host in candidates
-    )
-    for *_, host in ranked:
+    ]
+    heapq.heapify(ranked)  # the first one usually fits: no need to put all of them in order
+    while ranked:
+        host = heapq.heappop(ranked)[-1]
         if next(objections(request, host), None) is None:
             return Placement(host, _addresses(request.members, host))
     return None
@@ -89,6 +92,8 @@ def _best(request: Request, candidates: Iterable[Host]) -> Placement | None:
 
 def _pressure(host: Host) -> float:
     """The larger used share of memory and CPU, in steps of 5 % so that small differences do not outweigh the count."""
+    if not host.memory and not host.milli_cpu:
+        return 0.0
     memory = host.used_memory / host.memory if host.memory else 0.0
     cpu = host.used_milli_cpu / host.milli_cpu if host.milli_cpu else 0.0
     return round(max(memory, cpu) * 20) / 20

@@ -40,13 +40,13 @@ class Committed:
     """The rows of a committed plan, as they are now."""
 
     touched: tuple[Touched, ...]
+    _rows: dict[Key, Record] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def record(self, like: Record) -> Record:
         """The present form of a row of the plan (the given one, when the plan did not touch it)."""
-        for row in self.touched:
-            if row.id == like.id and row.type == like.type and row.after is not None:
-                return row.after
-        return like
+        if not self._rows:  # once a plan: a bulk plan asks for each of its thousands of rows
+            self._rows.update({(row.type, row.id): row.after for row in self.touched if row.after is not None})
+        return self._rows.get(like.key, like)
 
 
 @dataclass(frozen=True, slots=True)
