@@ -400,10 +400,11 @@ class Api:
         record = await self._load(call, schema, text)
         shown = _schema_of(call, record, schema)
         handler = self.extensions.link_handler(shown.id, name)
-        if handler is not None and exchange.method == "GET":
-            return await self._reply(exchange, call, await handler(call, record))
         link = next((each for key, each in shown.links.items() if key.lower() == name.lower()), None)
         target = call.schemas.get(link.type) if link else None
+        if handler is not None and exchange.method == "GET":
+            exchange.schema = target or schema
+            return await self._reply(exchange, call, await handler(call, record))
         if link is None or target is None:
             raise not_found(f"A {shown.id} has no link {name!r}")
         if exchange.method == "POST":
