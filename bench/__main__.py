@@ -14,7 +14,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from bench import idle, replace, scale, startup
+from bench import engine, idle, replace, scale, startup
 from bench.machine import Busy, describe_machine
 from bench.options import Options
 from bench.processes import BenchError
@@ -23,7 +23,7 @@ from bench.result import Result
 
 Bench = Callable[[Options], Awaitable[list[Result]]]
 
-BENCHES: dict[str, Bench] = {each.NAME: each.run for each in (startup, scale, idle, replace)}
+BENCHES: dict[str, Bench] = {each.NAME: each.run for each in (startup, scale, idle, replace, engine)}
 RESULTS = Path(__file__).with_name("results")
 _LEAST_WIDTH = 120
 
