@@ -48,6 +48,7 @@ from drover.server.orchestration import hosts_and_instances
 from drover.server.orchestration.accounts import AccountHandlers
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.networks.defaults import plan_default_networks
+from drover.server.orchestration.ports import PortKeeper
 from drover.server.orchestration.registration import GenericObjectHandlers
 from drover.server.orchestration.seed import seed
 from drover.server.orchestration.services import build as build_services
@@ -61,6 +62,7 @@ from drover.server.store.schema import migrate
 
 log = structlog.get_logger(__name__)
 
+_RESTART_SECONDS = 1.0
 _FAMILIES = (accounts, credentials, projects, registration, registries, secrets, tokens)
 
 
@@ -128,14 +130,24 @@ async def _running(
     authenticate = InternalAuthenticator(access.authenticate)
     api = create_api(context, authenticate=authenticate, extensions=extensions, config=config, routes=routes)
     deployer.bind(api)
-    runs = [*(each.run() for each in hosting.services), services.reconciler.run(), services.health.run()]
-    tasks = [asyncio.create_task(run) for run in runs]
+    keepers = (services.reconciler, services.health, PortKeeper(context), services.membership)
+    tasks = [asyncio.create_task(_kept_running(each)) for each in (*hosting.services, *keepers)]
     await engine.recover()
     try:
         yield Assembly(context, api, subscriptions, tunnels, seeded.admin_password)
     finally:
         await engine.stop()
         await _end(tasks)
+
+
+async def _kept_running(part: hosts_and_instances.Service) -> None:
+    """A part that fails is a defect, but no reason for the others to stop, nor for it to stay away."""
+    while True:
+        try:
+            await part.run()
+        except Exception:
+            log.exception("server.part_failed", part=type(part).__name__, restart_in=_RESTART_SECONDS)
+        await asyncio.sleep(_RESTART_SECONDS)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -12,6 +12,7 @@ from drover.server.store.changes import Changes, Committed, Touched
 from drover.server.store.committer import Committer
 from drover.server.store.database import Database
 from drover.server.store.ids import Ids
+from drover.server.store.internal import claim
 from drover.server.store.mapping import TypeMap
 from drover.server.store.query import Condition, Operator, Query
 from drover.server.store.reader import Reader
@@ -89,6 +90,11 @@ class Store:
         conditions = tuple(_condition(name, value) for name, value in equals.items())
         found = await self._reader.find(Query(type_name, conditions, limit=1))
         return found[0] if found else None
+
+    async def claimed(self, prefix: str) -> dict[str, tuple[str, int]]:
+        """The keys that begin with ``prefix`` and are held, with the type and id of who holds each."""
+        statement = sa.select(claim).where(claim.c.key.startswith(prefix, autoescape=True))
+        return {row.key: (row.owner_type, row.owner_id) for row in await self._reader.rows(statement)}
 
     async def count(self, query: Query) -> int:
         return await self._reader.count(query)

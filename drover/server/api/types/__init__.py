@@ -6,8 +6,8 @@ from drover.server.api.extensions import Extensions
 from drover.server.api.types import (
     containers,
     documents,
+    endpoints,
     hosts,
-    objects,
     processes,
     service_links,
     services,
@@ -17,7 +17,18 @@ from drover.server.api.types import (
 )
 from drover.server.orchestration.context import Context
 
-_FAMILIES = (containers, documents, hosts, objects, processes, service_links, services, settings, stacks, storage)
+_FAMILIES = (
+    containers,
+    documents,
+    endpoints,
+    hosts,
+    processes,
+    service_links,
+    services,
+    settings,
+    stacks,
+    storage,
+)
 
 
 def register_types(extensions: Extensions, context: Context) -> None:

@@ -13,6 +13,7 @@ from drover.server.lifecycle import Handlers
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.services.handlers import ServiceHandlers
 from drover.server.orchestration.services.health_keeper import HealthKeeper
+from drover.server.orchestration.services.membership import Membership
 from drover.server.orchestration.services.reconciler import Reconciler
 from drover.server.orchestration.services.stacks import Deployer, StackHandlers
 from drover.server.orchestration.services.upgrade import UpgradeHandlers
@@ -24,6 +25,7 @@ class Services:
 
     reconciler: Reconciler
     health: HealthKeeper
+    membership: Membership
 
 
 def build(context: Context, handlers: Handlers, deployer: Deployer) -> Services:
@@ -31,4 +33,4 @@ def build(context: Context, handlers: Handlers, deployer: Deployer) -> Services:
     ServiceHandlers(context, reconciler).register(handlers)
     UpgradeHandlers(context, reconciler).register(handlers)
     StackHandlers(context, deployer).register(handlers)
-    return Services(reconciler, HealthKeeper(context, reconciler))
+    return Services(reconciler, HealthKeeper(context, reconciler), Membership(context))

@@ -6,6 +6,8 @@ from drover.common.clock import now_ms
 from drover.server.lifecycle import Chain, Done, Handlers, ProcessConflict, Run
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.services.digest import GONE, Digest
+from drover.server.orchestration.services.external import KIND, plan_targets
+from drover.server.orchestration.services.random_ports import RandomPorts
 from drover.server.orchestration.services.reconciler import Reconciler
 from drover.server.orchestration.services.steps import plan_member_removal, plan_unit_removal
 from drover.server.store import Record, StoreError
@@ -19,6 +21,7 @@ class ServiceHandlers:
     def __init__(self, context: Context, reconciler: Reconciler) -> None:
         self._context = context
         self._reconciler = reconciler
+        self._random_ports = RandomPorts(context)
 
     def register(self, handlers: Handlers) -> None:
         handlers.register("service.create", self.create)
@@ -29,13 +32,22 @@ class ServiceHandlers:
 
     async def create(self, run: Run) -> Done | Chain:
         stack = await run.store.get("stack", int(run.record["stackId"]))
-        values = {"healthState": run.record["healthState"] or "healthy", "system": bool(stack and stack["system"])}
+        changes = run.plan()
+        values = {
+            "healthState": run.record["healthState"] or "healthy",
+            "system": bool(stack and stack["system"]),
+            **await self._random_ports.plan(changes, run.record),
+        }
         if run.record["startOnCreate"]:
-            return Chain("service.activate", values)
-        return Done(values)
+            return Chain("service.activate", values, changes=changes)
+        return Done(values, changes)
 
     async def converge(self, run: Run) -> Done:
         """Done when everything that the service asks for exists and runs; until then it says what is missing."""
+        if run.record.kind == KIND:
+            changes = run.plan()
+            await plan_targets(run.store, changes, run.record)
+            return Done(_cleared(run.record), changes)
         if run.record.state == "updating-inactive":
             return Done()
         await self._await_consumed(run)

@@ -22,6 +22,7 @@ from drover.server.orchestration.services.hosts import HostsView
 from drover.server.orchestration.services.loading import load_digest, load_spec, narrow
 from drover.server.orchestration.services.planner import Steps, converged, plan
 from drover.server.orchestration.services.repairs import Repairs
+from drover.server.orchestration.services.scale_policy import next_scale
 from drover.server.orchestration.services.spec import ACTIVE_STATES, ServiceSpec, parse_service
 from drover.server.orchestration.services.steps import take
 from drover.server.store import Condition as Where
@@ -53,7 +54,7 @@ class _Service:
     repairs: Repairs
     standing: Standing = Standing(False)
     rest_until: float = 0.0
-    timer: asyncio.TimerHandle | None = None
+    may_grow: bool = True
 
 
 class Reconciler:
@@ -65,6 +66,7 @@ class Reconciler:
         self._hosts = HostsView(context.store)
         self._services: dict[int, _Service] = {}
         self._loading: dict[int, list[Touched]] = {}
+        self._load_locks: dict[int, asyncio.Lock] = {}
         self._queue: asyncio.Queue[int] = asyncio.Queue()
         self._dirty: set[int] = set()
         self._busy: set[int] = set()
@@ -162,6 +164,7 @@ class Reconciler:
         for host_id in self._hosts.lost(spec.account_id) ^ digest.lost_hosts:
             digest.host_lost(host_id, lost=host_id not in digest.lost_hosts)
         held = service.repairs.held(started)
+        failed = digest.count(Status.BROKEN) > 0
         problem = self._problem(service, spec)
         if problem is not None and not self._hosts.serving(spec.account_id):
             steps = Steps(waiting=True)
@@ -173,13 +176,28 @@ class Reconciler:
                 await take(self._context, spec, digest, steps)
         now = self._clock()
         service.rest_until = now + min(_LONGEST_REST, (now - started) * _REST_FACTOR)
-        standing = Standing(converged(spec, digest, steps), problem, len(digest.units))
+        done = converged(spec, digest, steps)
+        if await self._rescale(service, spec, done=done, failed=failed):
+            done = False
+        standing = Standing(done, problem, len(digest.units))
         service.standing = standing
         _answer(waiting, standing)
         if steps.more:
             self.trigger(service_id)
         elif held:
             self._trigger_later(service_id, max(0.02, min(held.values()) - now))
+
+    async def _rescale(self, service: _Service, spec: ServiceSpec, *, done: bool, failed: bool) -> bool:
+        """Let a scale policy take its next step. True when the service is to become something else now."""
+        scale = next_scale(spec, converged=done, failed=failed, may_grow=service.may_grow)
+        if failed:
+            service.may_grow = False
+        if scale is None:
+            return False
+        changes = self._context.store.changes()
+        changes.update(spec.record, {"desiredScale": scale.desired, "lockedScale": scale.locked})
+        await self._context.store.commit(changes)
+        return scale.desired != spec.scale
 
     def _problem(self, service: _Service, spec: ServiceSpec) -> str | None:
         if spec.configs and not self._hosts.serving(spec.account_id):
@@ -210,6 +228,11 @@ class Reconciler:
         known = self._services.get(service_id)
         if known is not None:
             return known
+        async with self._load_locks.setdefault(service_id, asyncio.Lock()):
+            return self._services.get(service_id) or await self._load(service_id)
+
+    async def _load(self, service_id: int) -> _Service | None:
+        """Read a service; commits that happen meanwhile are followed up, so nothing is missed."""
         self._loading[service_id] = []
         try:
             spec = await load_spec(self._context.store, service_id)
@@ -258,17 +281,20 @@ class Reconciler:
     def _service_changed(self, service: _Service, record: Record) -> None:
         if record["removed"] or record.state in ("removed", "purged"):
             self._services.pop(record.id, None)
+            self._load_locks.pop(record.id, None)
             self._settle(record.id, Standing(True))
             return
         old = service.digest.spec
         service.digest.use(parse_service(record, old.stack))
         if old.record.state != record.state or old.scale != service.digest.spec.scale:
             service.repairs.forget_all()
+            service.may_grow = service.may_grow or old.policy != service.digest.spec.policy
 
     def _hosts_changed(self, account_id: int) -> None:
         for service_id, service in self._services.items():
             if service.digest.spec.account_id == account_id:
                 service.repairs.forget_all()
+                service.may_grow = True
                 self.trigger(service_id)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 
-from drover.server.orchestration.instances.plan import plan_instance, plan_stop_and_remove
-
 from drover.common.clock import now_ms
 from drover.server.lifecycle import ProcessConflict
 from drover.server.orchestration.context import Context
+from drover.server.orchestration.instances.plan import plan_instance, plan_stop_and_remove
 from drover.server.orchestration.services.digest import GONE, REQUESTED_HOST_LABEL, Digest, Member, Unit
 from drover.server.orchestration.services.members import member_values
 from drover.server.orchestration.services.planner import NewUnit, Steps

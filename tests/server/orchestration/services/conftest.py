@@ -150,7 +150,8 @@ async def world(store: Store) -> AsyncIterator[World]:
     await seed(context, auth="none", project_seeds=[plan_default_networks])
     account = await store.first("account", uuid="adminProject")
     assert account is not None
-    runs = [*(each.run() for each in hosting.services), services.reconciler.run(), services.health.run()]
+    keepers = (services.reconciler, services.health, services.membership)
+    runs = [each.run() for each in (*hosting.services, *keepers)]
     tasks = [asyncio.create_task(run) for run in runs]
     yield World(context, hosting, services, account)
     await engine.stop()
