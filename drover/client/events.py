@@ -10,7 +10,6 @@ into the type it expects. A frame that nobody handles costs no more than its env
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import Any, Literal
 
@@ -40,12 +39,8 @@ Transition = Literal["yes", "no", "error"]
 """`yes` = progress, `error` = final failure; `no` or absent = final success."""
 
 
-def now_millis() -> int:
-    """The wire's time stamp: milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
 def new_id() -> str:
+    """What names a message: any text that nobody uses twice."""
     return str(uuid.uuid4())
 
 

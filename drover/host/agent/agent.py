@@ -74,6 +74,8 @@ async def run_agent(settings: AgentSettings) -> None:
     clock = ServerClock()
     async with _stopping_on_signals() as stop, _connected(settings.docker_url) as engine:
         identity = load_identity(settings)
+        # Before anything is asked of the server: an address that a container cannot reach would be tried for ever.
+        own = await registration_container(engine, settings)
         if settings.registration_url:
             await trust_server(settings.registration_url, state_dir=settings.state_dir)
         async with new_session(settings.state_dir) as session:
@@ -81,7 +83,6 @@ async def run_agent(settings: AgentSettings) -> None:
             credentials = await _unless(stop, registering)
             if credentials is None:
                 return
-            own = await registration_container(engine, settings)
             if own is not None:
                 await launch_agent_container(engine, own, credentials)
                 return

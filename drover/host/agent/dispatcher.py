@@ -20,7 +20,8 @@ import msgspec
 import structlog
 from aiodocker.exceptions import DockerError
 
-from drover.client.events import Reply, Request, now_millis
+from drover.client.events import Reply, Request
+from drover.common.clock import now_ms
 from drover.host.agent.errors import AgentError
 from drover.host.agent.images import Progress
 
@@ -112,9 +113,11 @@ class Dispatcher:
             self._enqueue(request)
             return
         if (stored := self._store.get(request.id)) is not None:
-            await self._send(stored)
+            if _wants_reply(request):
+                await self._send(msgspec.structs.replace(stored, name=request.reply_to or ""))
         elif (text := self._running.get(request.id)) is not None:
-            await self._send(_progress_reply(request, text, None))
+            if _wants_reply(request):
+                await self._send(_progress_reply(request, text, None))
         else:
             self._running[request.id] = ""
             self._enqueue(request)
@@ -221,7 +224,7 @@ def _reply(request: Request, **fields: Any) -> Reply:
         previous_ids=[request.id],
         resource_type=request.resource_type,
         resource_id=request.resource_id,
-        time=now_millis(),
+        time=now_ms(),
         **fields,
     )
 

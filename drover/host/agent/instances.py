@@ -19,8 +19,13 @@ from drover.host.agent.engine import Engine, JsonObject
 from drover.host.agent.errors import AgentError
 from drover.host.agent.images import Images, Progress
 from drover.host.agent.index import AGENT_CONTAINER, ContainerEntry, ContainerIndex
-from drover.host.agent.parameters import CreateParameters, MappingFacts, container_name, docker_parameters
-from drover.host.agent.parameters.create import image_reference
+from drover.host.agent.parameters import (
+    CreateParameters,
+    MappingFacts,
+    container_name,
+    docker_parameters,
+    image_reference,
+)
 from drover.host.agent.parameters.names import LABEL_CNI_NETWORK, LABEL_PULL_IMAGE, LABEL_UUID
 from drover.host.agent.payload import (
     ForceStopRequest,

@@ -4,8 +4,10 @@ Pure functions: the same request and the same facts give the same parameters, so
 without an engine. `docker_parameters` is the way in; the other modules are its chapters.
 """
 
-from drover.host.agent.parameters.create import CreateParameters, Dropped, container_name, docker_parameters
+from drover.host.agent.parameters.create import CreateParameters, docker_parameters, image_reference
 from drover.host.agent.parameters.facts import ImageDefaults, MappingFacts
+from drover.host.agent.parameters.host_config import Dropped
+from drover.host.agent.parameters.names import container_name
 
 __all__ = [
     "CreateParameters",
@@ -14,4 +16,5 @@ __all__ = [
     "MappingFacts",
     "container_name",
     "docker_parameters",
+    "image_reference",
 ]

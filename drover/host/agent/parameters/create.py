@@ -34,8 +34,6 @@ from drover.host.agent.payload import ContainerFields, Instance, InstanceHostMap
 LOCAL_API_PROXY_PORT = "9342"
 NANOSECONDS = 1_000_000_000
 
-__all__ = ["CreateParameters", "Dropped", "container_name", "docker_parameters", "image_reference"]
-
 
 @dataclass(frozen=True, slots=True)
 class CreateParameters:

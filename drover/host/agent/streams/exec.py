@@ -1,6 +1,7 @@
 """A command in a running container, with a terminal if asked.
 
-Client to agent: base64 for stdin, `:resizeTTY:<columns>,<rows>`. Agent to client: base64 of what the program
+Client to agent: base64 for stdin, `:resizeTTY:<columns>,<rows>`, `:closeStdin:` at the end of the input (of
+Drover: the original had no way to end a pipe). Agent to client: base64 of what the program
 writes; without a terminal in Docker's frames (8 bytes header), as the original passed them on. When the client
 asked for it (claim or URL parameter `exitCode=true`), the last message is `:exitCode:<number>`, which is not
 base64 and so cannot be mistaken for output.
@@ -40,6 +41,7 @@ RESIZE_TRIES = 5
 RESIZE_PAUSE = 0.1
 MAX_TERMINAL = 10_000
 
+CLOSE_STDIN = ":closeStdin:"
 _RESIZE = re.compile(r":resizeTTY:(\d{1,5}),(\d{1,5})")
 
 
@@ -62,7 +64,7 @@ async def serve_exec(stream: Stream, engine: Engine, claims: StreamClaims, conta
     ended = False
     try:
         async with command.start(detach=False) as docker:
-            feeding = asyncio.create_task(_feed(stream, command, docker, attach=wanted.attach_stdin))
+            feeding = asyncio.create_task(_feed(stream, command, docker, attach=wanted.attach_stdin, tty=wanted.tty))
             try:
                 await _drain(stream, docker, tty=wanted.tty)
                 ended = True
@@ -88,13 +90,26 @@ async def _drain(stream: Stream, docker: DockerStream, *, tty: bool) -> None:
             await stream.send(base64.b64encode(data[start : start + CHUNK]).decode())
 
 
-async def _feed(stream: Stream, command: Exec, docker: DockerStream, *, attach: bool) -> None:
+async def _feed(stream: Stream, command: Exec, docker: DockerStream, *, attach: bool, tty: bool) -> None:
     """Client to program, until the client is gone."""
     async for text in stream.messages():
         if (resize := _RESIZE.fullmatch(text)) is not None:
             await _resize(command, columns=int(resize.group(1)), rows=int(resize.group(2)))
+        elif text == CLOSE_STDIN:
+            if attach and tty:
+                await docker.write_in(END_OF_TRANSMISSION)
+            elif attach:
+                _half_close(docker)
         elif attach and (data := _decoded(text)):
             await docker.write_in(data)
+
+
+def _half_close(docker: DockerStream) -> None:
+    """The program reads the end of its input while its output goes on; the library can only close both."""
+    connection = docker._resp.connection if docker._resp is not None else None
+    transport = connection.transport if connection is not None else None
+    if transport is not None and transport.can_write_eof():
+        transport.write_eof()
 
 
 async def _resize(command: Exec, *, columns: int, rows: int) -> None:
