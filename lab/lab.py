@@ -24,6 +24,7 @@ from lab.registry import image_reference, push, start_registry
 from lab.teardown import remove_lab
 
 _REGISTRY_PORT = 5000
+_SERVER_PORT = 8080
 _MOST_HOSTS = 200
 _PROGRAMS = ("ip", "nsenter", "unshare", "dockerd", "containerd", "docker-registry", "apt-get", "dpkg-deb")
 
@@ -125,7 +126,7 @@ class Lab:
         """Start the server, on the data of an earlier one if there was one, and wait until its API answers."""
         if self._known.find("server"):
             raise LabError("the lab's server is running; kill it first")
-        server = programs.start_server(self.layout, self.gateway, self._server_options)
+        server = programs.start_server(self.layout, self.server_url.removeprefix("http://"), self._server_options)
         self._remember(server)
         await programs.wait_for_server(self.server_url, server, self.server_log)
 
@@ -148,8 +149,8 @@ class Lab:
                 name=self.name,
                 gateway=subnet.gateway,
                 prefix_length=subnet.prefix_length,
-                registry=f"{subnet.gateway}:{_REGISTRY_PORT}",
-                server_url=f"http://{subnet.gateway}:{programs.SERVER_PORT}",
+                registry=f"{subnet.gateway}:{network.free_port(subnet.gateway, _REGISTRY_PORT)}",
+                server_url=f"http://{subnet.gateway}:{network.free_port(subnet.gateway, _SERVER_PORT)}",
                 hosts=[record.HostRecord(f"host{index + 1}", subnet.host(index)) for index in range(self._host_count)],
             )
         )

@@ -13,6 +13,7 @@ import fcntl
 import ipaddress
 import json
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,17 @@ async def set_cable(layout: LabLayout, host: HostLayout, *, connected: bool) -> 
     # The switch's side goes down, not the host's: addresses and routes inside the host stay as they are.
     port = ("nomaster", "down") if not connected else ("master", _BRIDGE, "up")
     await run(*in_namespace(layout.switch_namespace, "ip", "link", "set", host.name, *port))
+
+
+def free_port(address: str, preferred: int) -> int:
+    """`preferred`, or the next port up that nothing on this machine listens on, also not on all addresses."""
+    for port in range(preferred, preferred + 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+            probe.listen(1)
+            return port
+    raise LabError(f"ports {preferred} to {preferred + 99} are all in use")
 
 
 def namespaces(layout: LabLayout) -> list[str]:

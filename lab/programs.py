@@ -19,7 +19,6 @@ from lab.errors import LabError
 from lab.layout import HostLayout, LabLayout
 from lab.processes import ProcessRecord, spawn
 
-SERVER_PORT = 8080
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 
@@ -32,12 +31,12 @@ def drover_command() -> str:
 
 
 def start_server(layout: LabLayout, address: str, options: Sequence[str]) -> ProcessRecord:
-    """Start the server on `address` with its database in the lab's data directory; does not wait."""
+    """Start the server on `address` (host:port) with its database in the lab's data directory; does not wait."""
     layout.server_data.mkdir(parents=True, exist_ok=True)
     argv = (
         drover_command(),
         "server",
-        f"--listen={address}:{SERVER_PORT}",
+        f"--listen={address}",
         "--auth=none",
         f"--data-dir={layout.server_data}",
         *options,

@@ -1,8 +1,9 @@
 """Addresses of a lab."""
 
 import ipaddress
+import socket
 
-from lab.network import Subnet
+from lab.network import Subnet, free_port
 
 
 def test_machine_and_hosts_have_fixed_places() -> None:
@@ -15,3 +16,18 @@ def test_the_last_of_200_hosts_still_has_an_address() -> None:
     last = ipaddress.IPv4Address(subnet.host(199))
     assert last in subnet.network
     assert last != subnet.network.broadcast_address
+
+
+def test_a_port_that_somebody_has_on_all_addresses_is_passed_over() -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        assert free_port("127.0.0.1", port) > port
+
+
+def test_a_free_port_is_taken_as_wished() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert free_port("127.0.0.1", port) == port
