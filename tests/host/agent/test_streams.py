@@ -158,6 +158,18 @@ async def test_without_a_terminal_dockers_frames_pass_through(agent, host, docke
 
 
 @pytest.mark.docker
+async def test_the_end_of_the_input_is_passed_on(agent, host, docker_engine):
+    container = docker_engine.docker("run", "-d", IMAGE)
+    token = shell_token(agent, host, container, ["cat"], Tty=False, AttachStderr=True, claims={"exitCode": True})
+    key = await agent.open_stream(f"/v1/exec/?token={token}")
+    await agent.write(key, base64.b64encode(b"to the end").decode())
+    await agent.write(key, ":closeStdin:")
+    bodies, _ = await read_until_closed(agent, key)
+    assert b"".join(base64.b64decode(body) for body in bodies[:-1]).endswith(b"to the end")
+    assert bodies[-1] == ":exitCode:0"
+
+
+@pytest.mark.docker
 async def test_closing_the_browser_leaves_no_shell_behind(agent, host, docker_engine):
     container = docker_engine.docker("run", "-d", IMAGE)
     # The command ignores the hang-up, and has a child in the background.

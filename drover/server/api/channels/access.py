@@ -42,10 +42,13 @@ class StreamAccess:
         extensions.names_links("service")(lambda call, record: ("containerStats",))
 
     async def execute(self, call: Call, record: Record, given: dict[str, Any]) -> Output:
+        tty = _flag(given.get("tty"), True)
         claim = {
             "AttachStdin": _flag(given.get("attachStdin"), True),
             "AttachStdout": _flag(given.get("attachStdout"), True),
-            "Tty": _flag(given.get("tty"), True),
+            # A terminal has one output. Without one, the original lost what a program wrote to standard error.
+            "AttachStderr": not tty,
+            "Tty": tty,
             "Cmd": [str(each) for each in given.get("command") or []],
             "Container": _container(record),
         }
