@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ from drover.server.store import Record
 
 CALLABLE_STATES = frozenset({"activating", "active", "reconnecting"})
 UNREACHABLE_STATES = frozenset({"reconnecting", "disconnecting", "disconnected"})
+_GIVEN_UP = frozenset({"disconnected", "inactive", "removing", "removed"})
 
 
 class AgentGone(Exception):
@@ -27,6 +30,8 @@ class AgentChannel:
         self._bus = bus
         self._agents = agents
         self._settings = settings
+        self._open: dict[int, set[asyncio.Timeout]] = defaultdict(set)
+        agents.on_change(self._agent_changed)
 
     async def call(
         self,
@@ -56,7 +61,16 @@ class AgentChannel:
             context=dict(context) if context else None,
         )
         wait = seconds(self._settings, "eventing.timeout.millis") if timeout is None else timeout
-        answer = await self._bus.request(event, timeout=wait, asked=f"agent:{agent_id}", on_progress=on_progress)
+        asked = f"agent:{agent_id}"
+        scope = asyncio.timeout(None)
+        self._open[agent_id].add(scope)
+        try:
+            async with scope:
+                answer = await self._bus.request(event, timeout=wait, asked=asked, on_progress=on_progress)
+        except TimeoutError:
+            raise NoAnswer(f"agent {agent_id} was lost before it answered {name}") from None
+        finally:
+            self._open[agent_id].discard(scope)
         return answer.data if isinstance(answer.data, dict) else {}
 
     async def tell(self, agent_id: int, name: str, data: Mapping[str, Any]) -> None:
@@ -76,3 +90,12 @@ class AgentChannel:
         if agent is None or agent.state in ("removing", "removed", "purging", "purged"):
             raise AgentGone(f"agent {agent_id} is removed")
         return agent
+
+    def _agent_changed(self, before: Record | None, after: Record | None) -> None:
+        """Nobody waits for an agent that has been given up."""
+        agent = after or before
+        if agent is None or (after is not None and after.state not in _GIVEN_UP):
+            return
+        now = asyncio.get_running_loop().time()
+        for scope in self._open.pop(agent.id, ()):
+            scope.reschedule(now)

@@ -61,8 +61,7 @@ class Allocator:
         """Plan the claims that guard the host's ports in the database."""
         for port in allocation.ports:
             if port.public:
-                key = f"port:{allocation.host.id}:{port.address}:{port.protocol}:{port.public}"
-                changes.claim(key, instance)
+                changes.claim(port_claim(allocation.host.id, port), instance)
 
     async def _ask_schedulers(self, environment_id: int, instance: Record) -> frozenset[str] | None:
         allowed: frozenset[str] | None = None
@@ -129,6 +128,11 @@ class Allocator:
         for host_id in placed:
             host = self._usage.host(host_id)
             yield frozenset({host_id}), f"the other containers of the unit are on {host.name if host else host_id}"
+
+
+def port_claim(host_id: int, port: HostPort) -> str:
+    """The key under which the database holds a port of a host."""
+    return f"port:{host_id}:{port.address}:{port.protocol}:{port.public}"
 
 
 def _waits_for_place(record: Record) -> bool:

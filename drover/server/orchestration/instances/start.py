@@ -16,7 +16,7 @@ from drover.server.orchestration.background import Background
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.durations import seconds
 from drover.server.orchestration.images.credentials import RegistryCredentials
-from drover.server.orchestration.instances import dependencies
+from drover.server.orchestration.instances import dependencies, ports
 from drover.server.orchestration.instances.agent_keys import environment_of
 from drover.server.orchestration.instances.allocator import Allocation, Allocator
 from drover.server.orchestration.instances.connect import Connection, Connector
@@ -25,6 +25,8 @@ from drover.server.orchestration.instances.errors import NotReady, StartFailed
 from drover.server.orchestration.instances.payload import instance_map, link_row
 from drover.server.orchestration.instances.report import read_reply
 from drover.server.orchestration.mirror import Mirror
+from drover.server.orchestration.volumes.mounted import plan_rows as plan_mount_rows
+from drover.server.orchestration.volumes.mounted import read_mounts
 from drover.server.store import ClaimTaken, Record, StoreError
 
 log = structlog.get_logger(__name__)
@@ -65,7 +67,7 @@ class Start:
             return _failed(run, f"{error}; its host cannot start containers any more")
         except NoAnswer as error:
             return await self._unanswered(run, str(error))
-        return self._started(run, read_reply(reply, run.record))
+        return await self._started(run, read_reply(reply, run.record))
 
     # Place and address
 
@@ -144,9 +146,8 @@ class Start:
         run.note("progress", text=event.transitioning_message)
         changes = run.plan()
         text = f"Storage : {event.transitioning_message}"
-        changes.update(
-            run.record, {"transitioningMessage": text, "transitioningProgress": event.transitioning_progress}
-        )
+        shown = {"transitioningMessage": text, "transitioningProgress": event.transitioning_progress}
+        run.record = changes.update(run.record, shown)
         self._tools.background.commit(self._context.store, changes)
 
     async def _payload(
@@ -175,8 +176,16 @@ class Start:
 
     # The end
 
-    def _started(self, run: Run, reported: dict[str, Any]) -> Done:
+    async def _started(self, run: Run, reported: dict[str, Any]) -> Done:
+        """Running: what the agent told becomes values and, where there is any, rows for ports and volumes."""
         instance = run.record
+        changes = run.plan()
+        published = reported.get("publishedPorts") or instance["publishedPorts"]
+        if published:
+            await ports.plan_rows(self._context.store, changes, instance, published)
+        mounts = read_mounts((reported.get("data") or {}).get("dockerMounts") or ())
+        if mounts:
+            await plan_mount_rows(self._context.store, changes, instance, mounts)
         now = now_ms()
         values: dict[str, Any] = {**reported, "startCount": int(instance["startCount"] or 0) + 1}
         if instance["firstRunning"] is None:
@@ -188,7 +197,7 @@ class Start:
             values["healthUpdated"] = now
         if instance["transitioning"] is not None or instance["transitioningMessage"] is not None:
             values.update(transitioning=None, transitioningMessage=None, transitioningProgress=None)
-        return Done(values)
+        return Done(values, changes)
 
     def _wait(self, run: Run, reason: str) -> Outcome:
         tries = int(run.data.get("depTry") or 0) + 1

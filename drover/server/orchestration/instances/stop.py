@@ -7,10 +7,12 @@ from typing import Protocol
 import structlog
 
 from drover.common.clock import now_ms
+from drover.placement import parse_ports
 from drover.server.bus import Refused
 from drover.server.lifecycle import Chain, Done, Outcome, ProcessConflict, Run
 from drover.server.orchestration.agents.channel import AgentChannel, AgentGone
 from drover.server.orchestration.context import Context
+from drover.server.orchestration.instances.allocator import port_claim
 from drover.server.orchestration.instances.payload import brief_map
 from drover.server.orchestration.instances.report import read_reply
 from drover.server.orchestration.instances.usage import Usage
@@ -49,12 +51,10 @@ class Stop:
         await self._stop_dependants(run.record, no_op=no_op)
         reported = {} if no_op else await self._tell(run)
         changes = run.plan()
-        for text in run.record["publishedPorts"] or ():
-            address, _, rest = str(text).partition(":")
-            public, _, private = rest.partition(":")
-            if public:
-                protocol = private.partition("/")[2] or "tcp"
-                changes.release(f"port:{run.record['hostId']}:{address}:{protocol}:{public}", run.record)
+        for port in parse_ports(run.record["publishedPorts"]):
+            changes.release(port_claim(run.record["hostId"], port), run.record)
+        if run.record["publishedPorts"]:
+            reported = {**reported, "publishedPorts": None}  # the next start may get others
         follow = self._follow(run)
         if follow is None:
             return Done(reported, changes)
