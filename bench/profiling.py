@@ -17,6 +17,7 @@ from bench.processes import BenchError, Program
 
 _SAMPLES_PER_SECOND = 200
 _END_SECONDS = 60.0
+_OURS = "(drover/"
 _FRAME = re.compile(r"^(?P<function>.+) \((?P<file>[^()]*?)(?::\d+)?\)$")
 
 
@@ -55,16 +56,22 @@ async def profiled(program: Program, directory: Path | None, name: str) -> Async
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Shares of all samples: ``own`` with the function on top of the stack, ``total`` with it anywhere."""
+    """Shares of all samples: ``own`` with the function on top of the stack, ``total`` with it anywhere.
+
+    ``charged`` is the share in which it is the deepest function of ours: its own time and that of the libraries that
+    it calls. These shares add up, so they answer where the time goes.
+    """
 
     function: str
     own: float
+    charged: float
     total: float
 
 
 def aggregate(raw: str) -> list[Cost]:
     """Costs by function, from lines of ``frame;frame;... count``; a recursive function counts once a stack."""
     own: Counter[str] = Counter()
+    charged: Counter[str] = Counter()
     total: Counter[str] = Counter()
     samples = 0
     for line in raw.splitlines():
@@ -74,22 +81,25 @@ def aggregate(raw: str) -> list[Cost]:
         frames = [_function(frame) for frame in stack.split(";")]
         samples += int(count)
         own[frames[-1]] += int(count)
+        charged[next((frame for frame in reversed(frames) if _OURS in frame), frames[-1])] += int(count)
         for frame in set(frames):
             total[frame] += int(count)
     return [
-        Cost(function, own[function] / samples, count / samples)
+        Cost(function, own[function] / samples, charged[function] / samples, count / samples)
         for function, count in sorted(total.items(), key=lambda item: -item[1])
     ]
 
 
-def table(costs: list[Cost], most: int = 80) -> str:
-    """The functions with the largest totals, then those with the largest own shares."""
-    lines = [f"{'total':>7} {'own':>7}  function"]
-    lines += [f"{each.total:7.1%} {each.own:7.1%}  {each.function}" for each in costs[:most]]
-    lines += ["", f"{'own':>7} {'total':>7}  function"]
-    by_own = sorted(costs, key=lambda each: -each.own)[:most]
-    lines += [f"{each.own:7.1%} {each.total:7.1%}  {each.function}" for each in by_own]
+def table(costs: list[Cost], most: int = 60) -> str:
+    """The functions with the largest charged shares, then those with the largest totals."""
+    header = f"{'charged':>7} {'own':>7} {'total':>7}  function"
+    by_charged = sorted(costs, key=lambda each: -each.charged)[:most]
+    lines = [header, *map(_line, by_charged), "", header, *map(_line, costs[:most])]
     return "\n".join(lines) + "\n"
+
+
+def _line(cost: Cost) -> str:
+    return f"{cost.charged:7.1%} {cost.own:7.1%} {cost.total:7.1%}  {cost.function}"
 
 
 def _function(frame: str) -> str:
