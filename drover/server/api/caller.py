@@ -65,6 +65,13 @@ class Caller:
         return self.role in INFRASTRUCTURE_ROLES
 
     @property
+    def above_admins(self) -> bool:
+        """Whether the caller may hand out the rights of the super administrator: itself, and whoever comes to a
+        laboratory without access control (tools make their keys for it there).
+        """
+        return self.account_kind == "superadmin" or self.auth_type == "AdminAuth"
+
+    @property
     def user_identity(self) -> Identity | None:
         """The identity that stands for the person in the audit log: the one of a user type, else the only one."""
         for identity in self.identities:

@@ -43,6 +43,7 @@ def install(extensions: Extensions, access: AccessControl) -> None:
     extensions.creates("localAuthConfig")(accounts.configure)
     extensions.lists("localAuthConfig")(accounts.configuration)
     extensions.rule("userPreference")(_unique_preference)
+    extensions.lists("userPreference")(_list_preferences)
 
 
 class Accounts:
@@ -56,7 +57,7 @@ class Accounts:
     async def judge(self, draft: Draft) -> None:
         caller = draft.call.caller
         chosen = draft.creating or draft.changes("kind")
-        if chosen and draft.kind not in CREATABLE_KINDS and caller.account_kind != "superadmin":
+        if chosen and draft.kind not in CREATABLE_KINDS and not caller.above_admins:
             raise invalid("InvalidOption", "kind", f"kind must be one of: {', '.join(CREATABLE_KINDS)}")
         if draft.record is not None and draft.record.kind == "admin" and draft.changes("kind"):
             await self._require_other_admin(draft.record)
@@ -223,10 +224,20 @@ def _identity_output(identity: Identity) -> Output:
     return Output(type="identity", id=identity.id, values=identity_values(identity))
 
 
+async def _list_preferences(call: Call, schema: Schema) -> Sequence[Record]:
+    """One's own; administrators may ask for everybody's."""
+    conditions = [Condition("removed", "null")]
+    if not (call.flag("all") and call.caller.list_all_accounts):
+        conditions.append(Condition("accountId", "eq", call.caller.policy_account_id))
+    if "name" in call.query:
+        conditions.append(Condition("name", "in", list(call.query["name"])))
+    return await call.store.find(Query("userPreference", tuple(conditions)))
+
+
 async def _unique_preference(draft: Draft) -> None:
     name = draft.get("name")
     if not draft.changes("name") or name is None:
         return
     same = await draft.call.store.first("userPreference", accountId=draft.get("accountId"), name=name, removed=None)
     if same is not None and (draft.record is None or same.id != draft.record.id):
-        raise invalid("NotUnique", "publicValue", f"There is already a preference {name!r}; update it instead")
+        raise invalid("NotUnique", "name", f"There is already a preference {name!r}; update it instead")

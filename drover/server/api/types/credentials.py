@@ -99,7 +99,7 @@ class Credentials:
         if owner_id == draft.call.caller.policy_account_id:
             return
         owner = await self._access.directory.account(int(owner_id))
-        if owner is None or (owner.kind in ("superadmin", "system") and draft.call.caller.account_kind != "superadmin"):
+        if owner is None or (owner.kind in ("superadmin", "system") and not draft.call.caller.above_admins):
             raise forbidden("Keys of this account can only be made by a super administrator")
 
     # Passwords
@@ -132,7 +132,7 @@ class Credentials:
             raise ApiError(400, "UserCredentialCreation", "Passwords belong to people: create it outside of a project")
         if owner.id != caller.account_id and caller.account_kind not in ADMIN_KINDS:
             raise forbidden("Only an administrator may give somebody else a password")
-        if owner.kind == "superadmin" and caller.account_kind != "superadmin":
+        if owner.kind == "superadmin" and not caller.above_admins:
             raise forbidden("Only a super administrator may make a login for this account")
 
     async def change_secret(self, call: Call, credential: Record, values: dict[str, Any]) -> Output:
@@ -191,6 +191,8 @@ class Credentials:
             elif record.kind == "registryCredential" and call.caller.role == "projectadmin" and secret:
                 opened = self._access.vault.decrypt(str(secret), purpose=READABLE_KINDS[record.kind])
                 shown[record.id] = {"secretValue": opened}
+            elif record.kind == "registrationToken":
+                shown[record.id] = {"secretValue": None, "publicValue": None}
             else:
                 shown[record.id] = {"secretValue": None}
         return shown

@@ -159,3 +159,33 @@ async def test_restricted_members_leave_the_infrastructure_alone(server: Server)
         after = await server.context.store.get(record.type, record.id)
         assert after is not None
         assert after.state == record.state
+
+
+async def test_preferences_are_ones_own(server: Server) -> None:
+    await server.person("ray")
+    ray, admin = await server.login("ray", "correct horse"), await server.admin()
+    assert (await ray.post("userpreferences", {"name": "theme", "value": "dark"})).status == 201
+    again = await ray.post("userpreferences", {"name": "theme", "value": "light"})
+    assert (again.status, again.json["code"]) == (422, "NotUnique")
+    assert (await admin.post("userpreferences", {"name": "theme", "value": "light"})).status == 201
+    (own,) = (await ray.get("userpreferences", query={"all": "true"})).json["data"]
+    assert own["value"] == "dark"
+    assert len((await admin.get("userpreferences")).json["data"]) == 1
+    assert len((await admin.get("userpreferences", query={"all": "true"})).json["data"]) == 2
+    await server.settled("userPreference", own["id"])
+    assert (await ray.put(f"userpreferences/{own['id']}", {"value": "blue"})).json["value"] == "blue"
+
+
+async def test_a_laboratory_may_make_keys_of_the_super_administrator_and_nobody_else(server: Server) -> None:
+    admin = await server.admin()
+    body = {"accountId": "1a3", "publicValue": "super", "secretValue": "super secret"}
+    assert (await admin.post("apikeys", body)).status == 403
+    await server.set_setting("api.security.enabled", "false")
+    anyone = server.client()
+    assert (await anyone.post("accounts/1a3?action=activate")).status == 202
+    await server.settled("account", "1a3")
+    key = await anyone.post("apikeys", body)
+    assert key.status == 201
+    await server.settled("credential", key.json["id"])
+    zones = await server.with_key("super", "super secret").get("zones")
+    assert [each["name"] for each in zones.json["data"]] == ["zone1"]

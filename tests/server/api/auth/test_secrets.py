@@ -219,3 +219,20 @@ async def _flushed(server: Server) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("the audit log was not written")
+
+
+async def test_the_credentials_of_a_registry_go_with_it(server: Server) -> None:
+    owner = await server.admin(PROJECT)
+    registry = (await owner.post("registries", {"serverAddress": "quay.io"})).json
+    body = {"registryId": registry["id"], "publicValue": "u", "secretValue": "p"}
+    credential = (await owner.post("registrycredentials", body)).json
+    await server.settled("credential", credential["id"])
+    number = int(registry["id"][3:])
+    record = await server.context.store.get("storagePool", number)
+    assert record is not None
+    changes = server.context.store.changes()
+    changes.update(record, {"state": "inactive"})
+    await server.context.store.commit(changes)
+    assert (await owner.delete(f"registries/{registry['id']}")).status == 200
+    left = await server.context.store.find_by("credential", registryId=number, removed=None)
+    assert left == []
