@@ -48,7 +48,6 @@ from drover.server.orchestration import hosts_and_instances
 from drover.server.orchestration.accounts import AccountHandlers
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.networks.defaults import plan_default_networks
-from drover.server.orchestration.ports import PortKeeper
 from drover.server.orchestration.registration import GenericObjectHandlers
 from drover.server.orchestration.seed import seed
 from drover.server.orchestration.services import build as build_services
@@ -130,7 +129,7 @@ async def _running(
     authenticate = InternalAuthenticator(access.authenticate)
     api = create_api(context, authenticate=authenticate, extensions=extensions, config=config, routes=routes)
     deployer.bind(api)
-    keepers = (services.reconciler, services.health, PortKeeper(context), services.membership)
+    keepers = (services.reconciler, services.health, services.membership)
     tasks = [asyncio.create_task(_kept_running(each)) for each in (*hosting.services, *keepers)]
     await engine.recover()
     try:
