@@ -28,7 +28,8 @@ debian_mirror() {
 }
 
 # debootstrap does not read apt's configuration; wget, which it calls, takes a proxy from the environment.
-if command -v apt-config >/dev/null && [ -z "${http_proxy:-}" ]; then
-    http_proxy=$(apt-config dump --format '%v%n' Acquire::http::Proxy | head -n 1)
-    [ -n "$http_proxy" ] && export http_proxy || unset http_proxy
-fi
+use_apt_proxy() {
+    local proxy
+    proxy=$(apt-config dump --format '%v%n' Acquire::http::Proxy | head -n 1)
+    [ -z "$proxy" ] || export http_proxy="${http_proxy:-$proxy}"
+}
