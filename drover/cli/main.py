@@ -78,10 +78,6 @@ def options(
             help="Secret part of the API key. A variable or the configuration file keeps it out of process lists.",
         ),
     ] = None,
-    host: Annotated[
-        str | None,
-        typer.Option(envvar=["DROVER_DOCKER_HOST", "RANCHER_DOCKER_HOST"], help="Host for commands that need one."),
-    ] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Return only when the work is done.")] = False,
     timeout: Annotated[
         float, typer.Option("--timeout", "--wait-timeout", help="Give up waiting after so many seconds.", metavar="S")
@@ -108,7 +104,6 @@ def options(
         url=url,
         access_key=access_key,
         secret_key=secret_key,
-        host=host,
         wait=wait,
         timeout=timeout,
         wait_state=wait_state,

@@ -37,7 +37,6 @@ class Options:
     url: str | None = None
     access_key: str | None = None
     secret_key: str | None = field(default=None, repr=False)
-    host: str | None = None
     wait: bool = False
     timeout: float = 600.0
     wait_state: str | None = None

@@ -1,4 +1,4 @@
-"""From a user name and password to an API key.
+"""From a user name and password to an API key, and from an old password to a new one.
 
 A login token lives for hours; a key lives until it is deleted, can be named, listed and revoked on its own, and
 the password is never stored. So the command line logs in once, makes a key for the account and keeps only that.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from drover.client.api import ApiClient
 from drover.client.errors import ClientError
+from drover.client.resource import Resource
 from drover.client.wait import in_state
 
 
@@ -26,12 +27,27 @@ class ApiKey:
 
 async def login_token(url: str, username: str, password: str, *, timeout: float = 30.0) -> str:
     """A session token for a user. Raises AuthenticationFailed for a wrong name or password."""
+    return (await _login(url, username, password, timeout)).text("jwt")
+
+
+async def change_password(url: str, username: str, old: str, new: str, *, timeout: float = 30.0) -> None:
+    """Give a local user another password. Raises AuthenticationFailed when the old one is wrong."""
+    login = await _login(url, username, old, timeout)
+    account = login.text("authenticatedAsAccountId") or login.text("accountId")
+    async with ApiClient(url, token=login.text("jwt"), timeout=timeout) as client:
+        own = client.unscoped()
+        passwords = await own.list("password", {"accountId": account, "removed_null": 1})
+        if len(passwords) != 1:
+            raise ClientError(f"{username} logs in without a password of this server: change it where it is kept")
+        await own.action(passwords[0], "changesecret", {"oldSecret": old, "newSecret": new})
+
+
+async def _login(url: str, username: str, password: str, timeout: float) -> Resource:
     async with ApiClient(url, timeout=timeout) as client:
         answer = await client.unscoped().create("token", {"code": f"{username}:{password}"})
-    token = answer.text("jwt")
-    if not token:
+    if not answer.text("jwt"):
         raise ClientError("the server accepted the login but sent no token: is access control configured?")
-    return token
+    return answer
 
 
 async def create_api_key(client: ApiClient, *, name: str, description: str = "") -> ApiKey:

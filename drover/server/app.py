@@ -56,7 +56,7 @@ class Serving:
 
 _FIRST_LOGIN = """
   First start: log in as  admin  with the password  {password}
-  It is shown only once. Change it with: drover login
+  It is shown only once. Change it with: drover password
 
 """
 

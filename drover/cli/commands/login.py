@@ -1,4 +1,4 @@
-"""`login` and `config`: teach the command line which server, key and environment to use."""
+"""`login`, `config` and `password`: which server, key and environment to use, and who may."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from drover.cli.config import Config, read_config, write_config
 from drover.cli.exits import UsageError
-from drover.cli.session import Options, finish, options_of
+from drover.cli.session import Options, finish, options_of, resolve
 
 if TYPE_CHECKING:
     from drover.client.resource import Resource
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     app.command("login")(login)
     app.command("config")(config)
+    app.command("password")(password)
 
 
 def login(
@@ -61,6 +62,35 @@ def config(
     )
     entered = Config(url, access_key, secret_key)
     finish(lambda: asyncio.run(_configure(options, entered)))
+
+
+def password(
+    ctx: typer.Context,
+    username: Annotated[str | None, typer.Option("--username", "-u", envvar="DROVER_USERNAME")] = None,
+    from_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the old and the new password, a line each, from stdin.")
+    ] = False,
+) -> None:
+    """Change the password of a local user."""
+    options = options_of(ctx)
+    url = resolve(options).url or typer.prompt("Server address")
+    user = username or typer.prompt("User name")
+    if from_stdin:
+        lines = typer.get_text_stream("stdin")
+        old, new = (lines.readline().rstrip("\n") for _ in range(2))
+    else:
+        old = typer.prompt("Old password", hide_input=True)
+        new = typer.prompt("New password", hide_input=True, confirmation_prompt=True)
+    finish(lambda: asyncio.run(_change_password(options, url, user, old, new)))
+
+
+async def _change_password(options: Options, url: str, user: str, old: str, new: str) -> None:
+    from drover.client.login import change_password
+
+    if not new:
+        raise UsageError("the new password is empty")
+    await change_password(url, user, old, new, timeout=options.request_timeout)
+    typer.echo(f"The password of {user} is changed. API keys stay valid.")
 
 
 async def _login(options: Options, url: str, user: str, password: str, key_name: str) -> None:
