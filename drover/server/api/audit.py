@@ -153,7 +153,10 @@ def _decoded(response: Response) -> Any:
     body = bytes(response.body) if hasattr(response, "body") else b""
     if not body or not response.headers.get("content-type", "").startswith("application/json"):
         return None
-    return msgspec.json.decode(body)
+    decoded = msgspec.json.decode(body)
+    if not isinstance(decoded, dict):
+        return decoded
+    return {key: value for key, value in decoded.items() if value is not None and key != "links"}
 
 
 def _text(value: Any) -> str | None:

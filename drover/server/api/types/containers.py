@@ -18,7 +18,7 @@ SYSTEM_LABEL = "io.rancher.container.system"
 
 _AGENT = "rancher-agent"
 _AGENT_KEEPS = frozenset({"start", "stop", "restart", "remove"})
-_HOST_BOUND = frozenset({"host", "none", "managed", "bridge", "container"})
+_UNRELATED = frozenset({"requested", "creating"})  # too young to have mounts, or services beside its own
 
 
 def register(extensions: Extensions) -> None:
@@ -58,10 +58,13 @@ async def compute_container(call: Call, records: Sequence[Record]) -> dict[int, 
     """``serviceIds`` and ``mounts``, for all containers of a page in two statements."""
     if call.version == "v1":
         return {}
-    ids = [record.id for record in records]
-    found: dict[int, dict[str, Any]] = {}
-    for record in records:
-        found[record.id] = {"serviceIds": [] if record["serviceId"] is None else [record["serviceId"]], "mounts": []}
+    found: dict[int, dict[str, Any]] = {
+        record.id: {"serviceIds": [] if record["serviceId"] is None else [record["serviceId"]], "mounts": []}
+        for record in records
+    }
+    ids = [record.id for record in records if record.state not in _UNRELATED]
+    if not ids:
+        return found
     for exposed in await call.store.find_by("serviceExposeMap", instanceId=ids, removed=None):
         services: list[int] = found[exposed["instanceId"]]["serviceIds"]
         if exposed["serviceId"] is not None and exposed["serviceId"] not in services:
