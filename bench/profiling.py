@@ -25,20 +25,20 @@ _FRAME = re.compile(r"^(?P<function>.+) \((?P<file>[^()]*?)(?::\d+)?\)$")
 async def profiled(program: Program, directory: Path | None, name: str) -> AsyncIterator[None]:
     """Sample the program during the block: ``<name>.raw.txt`` (stacks, input of flame graphs) and ``<name>.top.txt``.
 
-    Without a directory nothing happens. Only threads that hold the interpreter lock count, so the sum is the
-    interpreter's time and not that of waiting threads.
+    Blocks of one name add up. Without a directory nothing happens. Only threads that hold the interpreter lock count,
+    so the sum is the interpreter's time and not that of waiting threads.
     """
     if directory is None:
         yield
         return
     directory.mkdir(parents=True, exist_ok=True)
-    raw = directory / f"{name}.raw.txt"
+    raw, sampled = directory / f"{name}.raw.txt", directory / f"{name}.new"
     argv = ("record", "--pid", str(program.pid), "--rate", str(_SAMPLES_PER_SECOND), "--format", "raw", "--gil")
     process = await asyncio.create_subprocess_exec(
         _py_spy(),
         *argv,
         "--output",
-        str(raw),
+        str(sampled),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -49,8 +49,11 @@ async def profiled(program: Program, directory: Path | None, name: str) -> Async
             process.send_signal(signal.SIGINT)
         async with asyncio.timeout(_END_SECONDS):
             _, errors = await process.communicate()
-    if not raw.exists():
+    if not sampled.exists():
         raise BenchError(f"py-spy wrote no profile: {errors.decode(errors='replace')[-400:]}")
+    with raw.open("a") as stacks:
+        stacks.write(sampled.read_text())
+    sampled.unlink()
     (directory / f"{name}.top.txt").write_text(table(aggregate(raw.read_text())))
 
 
