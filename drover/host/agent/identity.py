@@ -7,11 +7,13 @@ fingerprint shows it before two machines fight over one host.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import re
 import secrets
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,24 +93,50 @@ def machine_fingerprint() -> str:
 
 @contextmanager
 def engine_lock(folder: Path, engine_id: str) -> Iterator[None]:
-    """Holds the engine for this agent. Raises IdentityError when another agent has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f".engine-{_SAFE.sub('', engine_id) or 'default'}.lock"
+    """Holds the engine for this agent. Raises IdentityError when another agent has it.
+
+    Two locks, because each sees what the other cannot: the file in the state folder is shared by agents in
+    different network namespaces, the abstract socket by agents with different state folders (the agent's container
+    shares the host's network). The kernel drops both when the process ends, however it ends.
+    """
+    key = _SAFE.sub("", engine_id) or "default"
+    with _file_lock(folder / f".engine-{key}.lock", engine_id), _socket_lock(key, engine_id):
+        yield
+
+
+@contextmanager
+def _file_lock(path: Path, engine_id: str) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            raise IdentityError(
-                f"Another agent{f' (pid {holder})' if holder else ''} already serves this Docker engine "
-                f"({engine_id}): stop it first, or give this one its own engine with --docker-url"
-            ) from None
+            raise _engine_taken(engine_id, os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _socket_lock(key: str, engine_id: str) -> Iterator[None]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lock:
+        try:
+            lock.bind(f"\0drover-agent-{key}")
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise _engine_taken(engine_id, "") from None
+        yield
+
+
+def _engine_taken(engine_id: str, holder: str) -> IdentityError:
+    return IdentityError(
+        f"Another agent{f' (pid {holder})' if holder else ''} already serves this Docker engine "
+        f"({engine_id}): stop it first, or give this one its own engine with --docker-url"
+    )
 
 
 def host_public_key(path: Path) -> str:

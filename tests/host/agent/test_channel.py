@@ -14,6 +14,7 @@ from aiohttp import web
 
 from drover.client.events import HOST_AGENT_EVENTS
 from drover.host.agent.errors import IdentityError, RegistrationError
+from tests.host.agent.conftest import PATIENCE, WireServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
 
@@ -67,14 +68,13 @@ async def test_reconnects_and_finishes_what_it_was_doing(server, engine, setting
 
 async def test_waits_for_a_server_that_is_away(make_server, engine, settings_for, unused_port):
     from drover.host.agent import run_agent
-    from tests.host.agent.conftest import WireServer
 
     absent = WireServer(port=unused_port)
     task = asyncio.create_task(run_agent(settings_for(absent)))
     await asyncio.sleep(0.3)
     assert not task.done()
     server = await make_server(port=unused_port)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await server.connected.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -111,7 +111,7 @@ async def test_refused_keys_do_not_end_the_agent(server, engine, settings_for, r
         await asyncio.sleep(0.8)
         assert not task.done()
         server.access_key = key
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await server.connected.wait()
 
 
@@ -134,7 +134,7 @@ async def process(server, engine, docker_engine, tmp_path):
         [sys.executable, "-W", "error::ResourceWarning", "-c", PROGRAM], env=environment, stderr=subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await server.connected.wait()
         yield started
     finally:
@@ -145,7 +145,7 @@ async def process(server, engine, docker_engine, tmp_path):
 
 async def test_sigterm_ends_the_process_cleanly(server, process):
     process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(process.wait, 5) == 0
+    assert await asyncio.to_thread(process.wait, PATIENCE) == 0
     errors = process.stderr.read().decode()
     assert "Traceback" not in errors
     assert "agentsecret" not in errors
@@ -160,7 +160,7 @@ async def test_what_runs_at_sigterm_is_finished_and_answered(server, process, ne
     process.send_signal(signal.SIGTERM)
     reply = await server.reply(request)
     assert reply["data"]["instanceHostMap"]["instance"]["+data"]["dockerInspect"]["State"]["Running"] is False
-    assert await asyncio.to_thread(process.wait, 5) == 0
+    assert await asyncio.to_thread(process.wait, PATIENCE) == 0
 
 
 async def test_a_successor_finishes_what_a_killed_agent_began(server, process, settings_for, run_for, new_instance):
@@ -168,7 +168,7 @@ async def test_a_successor_finishes_what_a_killed_agent_began(server, process, s
     request = await server.send("compute.instance.activate", "instanceHostMap", "1ihm1", data)
     await asyncio.sleep(0.05)
     process.kill()
-    await asyncio.to_thread(process.wait, 5)
+    await asyncio.to_thread(process.wait, PATIENCE)
     server.connected.clear()
     async with run_for(settings_for(server), server):
         await server.send("compute.instance.activate", "instanceHostMap", "1ihm1", data, id=request)

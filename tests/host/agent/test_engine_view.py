@@ -21,7 +21,7 @@ from drover.host.agent.index import ContainerIndex, from_list
 from drover.host.agent.payload import CredentialData, CredentialFields, Instance, RegistryCredential
 from drover.host.agent.report import docker_ports, list_element
 from drover.host.agent.watcher import ContainerChange, Watcher
-from tests.host.agent.conftest import IMAGE, TestEngine
+from tests.host.agent.conftest import IMAGE, PATIENCE, TestEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -303,7 +303,7 @@ async def test_what_happens_while_the_event_stream_is_down_is_not_lost(
         seen.set()
 
     async def wait_for(action: str, container: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while (action, container) not in [(change.action, change.id) for change in changes]:
                 seen.clear()
                 await seen.wait()
@@ -335,7 +335,7 @@ async def test_what_happens_while_the_event_stream_is_down_is_not_lost(
             docker_engine.docker("rmi", "drover-test/second:2")
             docker_engine.docker("kill", native)
             await wait_for("die", native)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while images.known("drover-test/second:2"):
                     await asyncio.sleep(0.01)
             assert images.known(IMAGE)

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from drover.host.agent.container_events import Expectations
+from drover.host.agent.engine import Engine
 from drover.host.agent.watcher import ContainerChange
-from tests.host.agent.conftest import IMAGE
+from tests.host.agent.conftest import IMAGE, PATIENCE
 
 pytestmark = pytest.mark.anyio
 
 
-async def event_for(server: Any, container: str, status: str, *, timeout: float = 10) -> tuple[float, dict[str, Any]]:
+async def event_for(
+    server: Any, container: str, status: str, *, timeout: float = PATIENCE
+) -> tuple[float, dict[str, Any]]:
     async with asyncio.timeout(timeout):
         while True:
             for moment, event in server.container_events:
@@ -31,7 +34,16 @@ async def started(server: Any, data: dict[str, Any], resource: str = "1ihm1") ->
 
 @pytest.mark.docker
 async def test_a_killed_container_is_reported_within_tens_of_milliseconds(agent, engine, new_instance):
-    container = await started(agent, new_instance("victim"))
+    # The best of three: a machine with other work may delay any one of them.
+    delays = [
+        await report_delay(agent, engine, new_instance(f"victim-{number}"), f"1ihm{number}") for number in range(3)
+    ]
+    assert min(delays) < 0.05
+
+
+async def report_delay(agent: Any, engine: Engine, data: dict[str, Any], resource: str) -> float:
+    """Seconds from Docker's event to the server's knowledge, for a container killed by somebody else."""
+    container = await started(agent, data, resource)
     stream = engine.events({"filters": '{"event":["die"],"type":["container"]}'})
 
     async def docker_tells() -> float:
@@ -44,9 +56,10 @@ async def test_a_killed_container_is_reported_within_tens_of_milliseconds(agent,
     docker_told = await told
     moment, event = await event_for(agent, container, "die")
     await stream.aclose()
-    assert moment - docker_told < 0.1
-    assert event["dockerInspect"]["Config"]["Labels"]["io.rancher.container.name"] == "victim"
+    name = data["instanceHostMap"]["instance"]["name"]
+    assert event["dockerInspect"]["Config"]["Labels"]["io.rancher.container.name"] == name
     assert event["reportedHostUuid"]
+    return moment - docker_told
 
 
 @pytest.mark.docker
@@ -143,7 +156,7 @@ async def test_a_second_crash_after_a_requested_start_is_news():
     expectations = Expectations()
     reporter = ContainerEventReporter(None, post, host_uuid="h", expectations=expectations)  # type: ignore[arg-type]
     running = asyncio.create_task(reporter.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         for number in (1, 2):
             for action in ("die", "stop"):
                 reporter.offer(ContainerChange(action, "c", "i", 1, {"io.rancher.container.uuid": "u"}))
@@ -171,7 +184,7 @@ async def test_a_restart_loop_leaves_one_event_and_keeps_the_newest():
     known = {"io.rancher.container.uuid": "u"}
     running = asyncio.create_task(reporter.run())
     reporter.offer(ContainerChange("start", "loop", "i", 1, known))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not posted:
             await asyncio.sleep(0)
         for action in ("die", "start", "die", "start", "die"):

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.host.agent.conftest import PATIENCE
+
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
 
 
@@ -180,7 +182,7 @@ async def test_force_stop_and_inspect(agent, engine, new_instance):
     await agent.send(
         "compute.instance.force.stop", None, None, {"instanceForceStop": {"kind": "docker", "id": container}}
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while (await engine.inspect_container(container))["State"]["Running"]:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)

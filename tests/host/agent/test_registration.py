@@ -111,6 +111,9 @@ def test_one_agent_an_engine(tmp_path: Path):
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(IdentityError, match=rf"Another agent \(pid {other.pid}\)"), engine_lock(tmp_path, "AB:CD"):
             pass
+        elsewhere = tmp_path / "elsewhere"
+        with pytest.raises(IdentityError, match="Another agent already serves"), engine_lock(elsewhere, "AB:CD"):
+            pass
         with engine_lock(tmp_path, "another engine"):
             pass
         other.kill()

@@ -12,7 +12,7 @@ import pytest
 
 from drover.host.agent.streams.logs import LineSplitter, since_timestamp
 from drover.host.agent.streams.multiplex import Frame, Stream, StreamClosed, parse_frame
-from tests.host.agent.conftest import IMAGE
+from tests.host.agent.conftest import IMAGE, PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -181,11 +181,11 @@ async def test_closing_the_browser_leaves_no_shell_behind(agent, host, docker_en
             line.count("sleep 77") for line in docker_engine.docker("top", container, "-eo", "pid,args").splitlines()
         )
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while sleepers() < 2:
             await asyncio.sleep(0.05)
     await agent.close_stream(key)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while sleepers():
             await asyncio.sleep(0.05)
 
@@ -230,7 +230,7 @@ async def test_container_statistics(agent, host, docker_engine):
     token = agent.token(hostUuid=host, containerIds={busy: "1i7", idle: "1i8"})
     key = await agent.open_stream(f"/v1/containerstats?token={token}")
     latest: dict[str, Any] = {}
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while len(latest) < 2 or latest["1i7"]["cpu"]["usage"]["total"] < 500_000_000:
             kind, body = await agent.read(key)
             assert kind == "1"
@@ -285,7 +285,7 @@ async def test_streams_come_back_with_a_new_connection(agent, host):
     assert agent.backend is not None
     agent.backend_connected.clear()
     await agent.backend.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await agent.backend_connected.wait()
     key = await agent.open_stream(f"/v1/hoststats?token={agent.token(hostUuid=host)}")
     assert (await agent.read(key))[0] == "1"
