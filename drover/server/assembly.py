@@ -46,7 +46,9 @@ from drover.server.bus import Bus
 from drover.server.lifecycle import Engine, Handlers, Watch
 from drover.server.orchestration import hosts_and_instances
 from drover.server.orchestration.accounts import AccountHandlers
+from drover.server.orchestration.background import Background
 from drover.server.orchestration.context import Context
+from drover.server.orchestration.external_handlers import ExternalHandlers
 from drover.server.orchestration.networks.defaults import plan_default_networks
 from drover.server.orchestration.registration import GenericObjectHandlers
 from drover.server.orchestration.seed import seed
@@ -118,6 +120,8 @@ async def _running(
     deployer = ComposeDeployer(context)
     hosting = hosts_and_instances.assemble(context, handlers)
     services = build_services(context, handlers, deployer)
+    background = Background()
+    ExternalHandlers(context, background).register(handlers)
     AccountHandlers(context, [plan_default_networks]).register(handlers)
     GenericObjectHandlers(context).register(handlers)
     seeded = await seed(context, auth=auth, project_seeds=[plan_default_networks])
@@ -129,7 +133,7 @@ async def _running(
     authenticate = InternalAuthenticator(access.authenticate)
     api = create_api(context, authenticate=authenticate, extensions=extensions, config=config, routes=routes)
     deployer.bind(api)
-    keepers = (services.reconciler, services.health, services.membership)
+    keepers = (services.reconciler, services.health, services.membership, background)
     tasks = [asyncio.create_task(_kept_running(each)) for each in (*hosting.services, *keepers)]
     await engine.recover()
     try:

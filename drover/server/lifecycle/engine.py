@@ -13,7 +13,7 @@ import structlog
 
 from drover.common.clock import now_ms
 from drover.server.lifecycle.errors import AlreadyRunning, NotAllowed, ProcessConflict
-from drover.server.lifecycle.handlers import Handlers
+from drover.server.lifecycle.handlers import Handler, Handlers
 from drover.server.lifecycle.outcome import Again, Chain, Delegate, Done, Outcome
 from drover.server.lifecycle.pools import Pool, PoolStatus, priority_of
 from drover.server.lifecycle.run import Run
@@ -71,7 +71,12 @@ class Engine:
         self._pools = {True: Pool("system", system_limit), False: Pool("user", user_limit)}
         self._slots: dict[SlotKey, _Slot] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._hooks: list[Handler] = []
         self._stopping = False
+
+    def add_hook(self, hook: Handler) -> None:
+        """Call ``hook`` before the handler of every process. An outcome that it returns takes the handler's place."""
+        self._hooks.append(hook)
 
     # Scheduling
 
@@ -251,6 +256,10 @@ class Engine:
                 return None
 
     async def _call(self, run: Run) -> Outcome:
+        for hook in self._hooks:
+            outcome = await hook(run)
+            if outcome is not None:
+                return outcome
         handler = self._handlers.find(run.process.name)
         if handler is None:
             return Done()
@@ -295,7 +304,7 @@ class Engine:
             data = {**run.data, **outcome.data}
             if data.get(CHAIN_TO) == outcome.process:
                 del data[CHAIN_TO]
-            self._chain(changes, outcome, planned, data)
+            self._chain(changes, outcome, planned, data, left=str(record[process.state_field]))
         self._plan_close(changes, job.process_record, run, reason, "SUCCESS")
         job.finishing = True
         try:
@@ -312,11 +321,14 @@ class Engine:
             return outcome
         return Chain(successor.name, outcome.values)
 
-    def _chain(self, changes: Changes, outcome: Chain, planned: Record, data: dict[str, Any]) -> None:
-        """Schedule the successor from the state just reached. Error texts stay visible, so nothing is cleared."""
+    def _chain(self, changes: Changes, outcome: Chain, planned: Record, data: dict[str, Any], *, left: str) -> None:
+        """Schedule the successor from the state just reached, or from the one just left if it only starts there.
+
+        Error texts stay visible, so nothing is cleared.
+        """
         successor = self._processes[outcome.process]
         state = planned[successor.state_field]
-        target = successor.transitioning.get(state)
+        target = successor.transitioning.get(state) or successor.transitioning.get(left)
         if target is None:
             raise self._conflict(successor, planned, state)
         chained = changes.update(planned, {successor.state_field: target})
