@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -115,7 +116,21 @@ def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestEngi
         process.kill()
         log_file.close()
         _ip("link", "del", bridge)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_rules(bridge)
+        subprocess.run(["umount", "--quiet", str(folder / "exec" / "netns" / "default")], check=False)
+        shutil.rmtree(folder)
+
+
+def _remove_rules(bridge: str) -> None:
+    """An engine leaves its packet filter rules behind; those that name our bridge are ours alone."""
+    for table in ("nat", "filter"):
+        command = ["iptables", "--wait", "--table", table]
+        rules = subprocess.run([*command, "--list-rules"], check=True, capture_output=True, text=True).stdout
+        for rule in rules.splitlines():
+            words = shlex.split(rule)
+            if bridge in words and words[0] == "-A":
+                # Another engine on this machine may rebuild the shared chains at the same moment.
+                subprocess.run([*command, "--delete", *words[1:]], check=False, capture_output=True)
 
 
 def _ip(*arguments: str) -> None:
