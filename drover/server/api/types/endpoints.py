@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from drover.server.api.call import Call
@@ -32,7 +33,7 @@ async def endpoints_of_hosts(call: Call, records: Sequence[Record]) -> dict[int,
 async def _endpoints(call: Call, records: Sequence[Record], column: str) -> dict[int, dict[str, Any]]:
     port, instance = table("port").c, table("instance").c
     statement = (
-        sa.select(port.public_port, port.bind_address, instance.id, instance.service_id, instance.host_id)
+        sa.select(port.public_port, port.data, instance.id, instance.service_id, instance.host_id)
         .select_from(table("port").join(table("instance"), port.instance_id == instance.id))
         .where(
             instance[column].in_([record.id for record in records]),
@@ -47,7 +48,8 @@ async def _endpoints(call: Call, records: Sequence[Record], column: str) -> dict
     found: dict[int, dict[str, Any]] = {record.id: {"publicEndpoints": []} for record in records}
     for row in rows:
         host = hosts.get(row.host_id)
-        address = row.bind_address if (row.bind_address or "") not in _ANY else host and host["agentIpAddress"]
+        bound = _bind_address(row.data)
+        address = host and host["agentIpAddress"] if bound in _ANY else bound
         found[getattr(row, column)]["publicEndpoints"].append(
             {
                 "type": "publicEndpoint",
@@ -59,3 +61,8 @@ async def _endpoints(call: Call, records: Sequence[Record], column: str) -> dict
             }
         )
     return found
+
+
+def _bind_address(data: str | None) -> str:
+    """The address a port is bound to; it has no column of its own, because nobody looks ports up by it."""
+    return str(msgspec.json.decode(data).get("bindAddress") or "") if data else ""
