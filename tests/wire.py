@@ -28,6 +28,7 @@ PREFIXES = {
     "instance": "1i",
     "host": "1h",
     "project": "1a",
+    "projecttemplate": "1pt",
     "secret": "1se",
     "volume": "1v",
     "volumetemplate": "1vt",
@@ -93,7 +94,7 @@ class WireServer:
             "removed": None,
             **fields,
         }
-        prefix = "/v2-beta" if type_name in ("project", "token") else "/v2-beta/projects/1a5"
+        prefix = "/v2-beta" if type_name in ("project", "projectTemplate", "token") else "/v2-beta/projects/1a5"
         own = f"{self.url}{prefix}/{type_name.lower()}s/{resource_id}"
         resource["actions"] = {name: f"{own}/?action={name}" for name in resource["actions"]}
         resource["links"] = {"self": own, "instances": f"{own}/instances"}
@@ -177,6 +178,7 @@ class WireServer:
             "volumes": "volume",
             "volumetemplates": "volumeTemplate",
             "projects": "project",
+            "projecttemplates": "projectTemplate",
             "registrationtokens": "registrationToken",
         }.get(segment)
         if type_name is None:

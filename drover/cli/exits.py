@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from drover.common.errors import DroverError
+from drover.common.errors import DroverError, SettingsError
 
 
 class Exit(IntEnum):
@@ -29,10 +29,13 @@ class UsageError(DroverError):
 def exit_for(error: BaseException) -> Exit:
     """The status that tells a script what kind of failure it was."""
     # Imported here because the client's error module would slow down `drover --help`.
+    from drover.cli.config import ConfigError
     from drover.client import errors
 
     by_class: tuple[tuple[type[BaseException], Exit], ...] = (
         (UsageError, Exit.USAGE),
+        (SettingsError, Exit.USAGE),
+        (ConfigError, Exit.USAGE),
         (errors.AuthenticationFailed, Exit.AUTHENTICATION),
         (errors.Forbidden, Exit.FORBIDDEN),
         (errors.NotFound, Exit.NOT_FOUND),

@@ -8,6 +8,10 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperGroup
 
+from drover.cli.exits import exit_for
+from drover.cli.session import complain
+from drover.common.errors import DroverError
+
 
 class ListByDefault(TyperGroup):
     """`drover hosts -q` is `drover hosts ls -q`."""
@@ -37,6 +41,14 @@ class WithAliases(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return super().get_command(ctx, self.aliases.get(cmd_name, cmd_name))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Errors found before a command connects (a broken file, say) end like those found later."""
+        try:
+            return super().invoke(ctx)
+        except DroverError as error:
+            complain(str(error))
+            raise typer.Exit(exit_for(error)) from None
 
 
 def list_group(help_text: str) -> typer.Typer:

@@ -72,3 +72,12 @@ def test_stored_keys_go_to_their_own_server_only(server: WireServer, unconfigure
     server.add("project", id="1a5", name="Default")
     assert unconfigured("--url", server.url, "stacks").exit_code == 0
     assert all("Authorization" not in headers for headers in server.headers)
+
+
+def test_a_broken_configuration_is_a_usage_error(unconfigured: Run, config: Path) -> None:
+    config.parent.mkdir()
+    config.write_text("nonsense")
+    for arguments in (["stacks"], ["login"], ["config", "--print"]):
+        result = unconfigured(*arguments)
+        assert result.exit_code == 2
+        assert "is no JSON file" in result.stderr
