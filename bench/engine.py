@@ -44,7 +44,7 @@ class _Plan:
     concurrency: tuple[int, ...] = (4, 8)
 
 
-_FULL = _Plan(containers=40, rounds=4, kills=3)
+_FULL = _Plan(containers=40, rounds=5, kills=3)
 _QUICK = _Plan(containers=6, rounds=1, kills=1)
 
 
@@ -52,6 +52,7 @@ _QUICK = _Plan(containers=6, rounds=1, kills=1)
 class _Samples:
     """Seconds. ``restarted`` counts the killed containers that were started again instead of replaced."""
 
+    first: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     replaced: list[float] = field(default_factory=list)
     restarted: int = 0
@@ -122,7 +123,7 @@ class _Contest:
                     profiled(server, options.profile, "engine-server"),
                     profiled(agent, options.profile, "engine-agent"),
                 ):
-                    samples.seconds.append(await self._up(drover))
+                    await self._up(drover, samples)
                 self._note_cost(before)
                 await drover.settled()
                 await self._kill_some(drover, samples)
@@ -133,7 +134,7 @@ class _Contest:
 
     def raw_round(self, raw: Raw) -> Callable[[_Samples], Awaitable[None]]:
         async def one(samples: _Samples) -> None:
-            samples.seconds.append(await self._up(raw))
+            await self._up(raw, samples)
             await raw.scale_down()
 
         return one
@@ -142,7 +143,7 @@ class _Contest:
         async def one(samples: _Samples) -> None:
             await swarm.join()
             try:
-                samples.seconds.append(await self._up(swarm))
+                await self._up(swarm, samples)
                 await self._kill_some(swarm, samples)
                 await swarm.scale_down()
             finally:
@@ -150,14 +151,15 @@ class _Contest:
 
         return one
 
-    async def _up(self, rival: Rival) -> float:
-        """Seconds from the request until the engine has started the last container."""
+    async def _up(self, rival: Rival, samples: _Samples) -> None:
+        """Seconds from the request until the engine has started the first and the last container."""
         count = self.plan.containers
         async with self.docker.watching(rival.label) as starts:
             began = time.time()
             await rival.scale_up(count)
             seen = await starts.until(count, _UP_SECONDS)
-        return max(each.at for each in seen) - began
+        samples.first.append(min(each.at for each in seen) - began)
+        samples.seconds.append(max(each.at for each in seen) - began)
 
     async def _kill_some(self, rival: Rival, samples: _Samples) -> None:
         """Seconds from a kill until the engine has started a container in the killed one's place."""
@@ -214,9 +216,9 @@ class _Contest:
 def _rows(plan: _Plan, samples: dict[str, _Samples]) -> list[Measure]:
     drover, swarm = samples["Drover"], samples["Swarm"]
     bare = {name: each for name, each in samples.items() if name not in ("Drover", "Swarm")}
-    measures = [
-        median_of(f"{name}: 0 → {plan.containers} containers", each.seconds, "s") for name, each in samples.items()
-    ]
+    up = f"0 → {plan.containers} containers"
+    measures = [median_of(f"{name}: {up}", each.seconds, "s") for name, each in samples.items()]
+    measures += [median_of(f"{name}: the first of them", each.first, "s") for name, each in samples.items()]
     measures += [_ratio(f"Drover ÷ {name}", drover.seconds, each.seconds, _RAW) for name, each in bare.items()]
     measures += [
         _ratio("Drover ÷ Swarm", drover.seconds, swarm.seconds, _SOONER),

@@ -1,50 +1,98 @@
-"""What a server costs when nothing happens: simulated hosts are connected, nobody asks for anything."""
+"""What a server costs when little happens: simulated hosts are connected, and nobody asks for anything, or for fifteen
+containers a minute, one after the other. The latter is a published measurement of Rancher 1.6: 381 % CPU and 1,650
+statements a second.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
 
 from bench.options import Options
-from bench.processes import BenchError
+from bench.processes import BenchError, Program
 from bench.result import Measure, Result, at_most, significant
-from bench.server import bench_server, simulated_hosts
+from bench.server import BenchServer, bench_server, simulated_hosts
 
 NAME = "idle"
-TITLE = "An idle server with connected hosts"
+TITLE = "An idle server with connected hosts, and a trickle of containers"
 
 _STATEMENTS = "drover_store_statements_total"
 _PEER = re.compile(r"^\S+ +\d+ +\d+ +\S+ +(\S+)")
 _BYTES = re.compile(r"\bbytes_(sent|received):(\d+)")
-_IDLE = at_most(5.0)
+_LITTLE = at_most(5.0)
 _MEMORY = at_most(150.0)
+_STARTS_PER_MINUTE = 15
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """What happened in ``seconds``: CPU seconds, statements, bytes on the hosts' channels."""
+
+    seconds: float
+    server_cpu: float
+    simulator_cpu: float
+    statements: float
+    sent: int
+    received: int
 
 
 async def run(options: Options) -> list[Result]:
-    hosts, seconds = (10, 5.0) if options.quick else (100, 60.0)
+    hosts, seconds = (10, 4.0) if options.quick else (100, 60.0)
     async with bench_server(options.work / NAME) as server, simulated_hosts(server, hosts) as simulator:
-        await server.create_service("web", hosts)
+        service = await server.create_service("web", hosts)
         await asyncio.sleep(2.0 if options.quick else 10.0)
-        statements = await server.metric(_STATEMENTS)
-        cpu, simulator_cpu = server.program.cpu_seconds(), simulator.cpu_seconds()
-        before = await _traffic(server.port)
-        await asyncio.sleep(seconds)
-        cpu = server.program.cpu_seconds() - cpu
-        simulator_cpu = simulator.cpu_seconds() - simulator_cpu
-        sent, received = _moved(before, await _traffic(server.port))
-        # Reading the metric is one request, no statement.
-        statements = await server.metric(_STATEMENTS) - statements
+        quiet = await _watch(server, simulator, seconds, asyncio.sleep(seconds))
         memory = server.program.memory_mib()
+        busy = await _watch(server, simulator, seconds, _trickle(server, service, hosts, seconds))
     measures = (
-        Measure("server CPU", significant(cpu / seconds * 100), "% of a core", goal=_IDLE),
-        Measure("statements sent to the database", significant(statements / seconds), "/s"),
-        Measure("from the server to the hosts", significant(sent / seconds), "B/s"),
-        Measure("from the hosts to the server", significant(received / seconds), "B/s"),
-        Measure("resident memory of the server", significant(memory), "MiB", goal=_MEMORY),
-        Measure("simulator CPU", significant(simulator_cpu / seconds * 100), "% of a core"),
+        *_rows("idle", quiet),
+        Measure("idle: resident memory of the server", significant(memory), "MiB", goal=_MEMORY),
+        *_rows(f"{_STARTS_PER_MINUTE} containers a minute", busy),
     )
     settings: dict[str, float | int | str] = {"hosts": hosts, "containers": hosts, "seconds_watched": seconds}
     return [Result(bench=NAME, title=TITLE, measures=measures, settings=settings)]
+
+
+async def _watch(server: BenchServer, simulator: Program, seconds: float, meanwhile: Awaitable[None]) -> _Watched:
+    statements = await server.metric(_STATEMENTS)  # one request, no statement
+    server_cpu, simulator_cpu = server.program.cpu_seconds(), simulator.cpu_seconds()
+    before = await _traffic(server.port)
+    await meanwhile
+    sent, received = _moved(before, await _traffic(server.port))
+    return _Watched(
+        seconds=seconds,
+        server_cpu=server.program.cpu_seconds() - server_cpu,
+        simulator_cpu=simulator.cpu_seconds() - simulator_cpu,
+        statements=await server.metric(_STATEMENTS) - statements,
+        sent=sent,
+        received=received,
+    )
+
+
+async def _trickle(server: BenchServer, service: str, present: int, seconds: float) -> None:
+    """One container after the other, at the same pace."""
+    pause = 60.0 / _STARTS_PER_MINUTE
+    count = max(1, round(seconds / pause))
+    began = time.monotonic()
+    for number in range(1, count + 1):
+        await server.put(f"services/{service}", {"scale": present + number})
+        await asyncio.sleep(max(0.0, began + number * pause - time.monotonic()))
+    if (running := server.count("instance", "running")) < present + count:
+        raise BenchError(f"{running} of {present + count} containers run; {server.program.last_words()}")
+
+
+def _rows(case: str, watched: _Watched) -> list[Measure]:
+    per_second = 1 / watched.seconds
+    return [
+        Measure(f"{case}: server CPU", significant(watched.server_cpu * per_second * 100), "% of a core", goal=_LITTLE),
+        Measure(f"{case}: statements", significant(watched.statements * per_second), "/s"),
+        Measure(f"{case}: from the server to the hosts", significant(watched.sent * per_second), "B/s"),
+        Measure(f"{case}: from the hosts to the server", significant(watched.received * per_second), "B/s"),
+        Measure(f"{case}: simulator CPU", significant(watched.simulator_cpu * per_second * 100), "% of a core"),
+    ]
 
 
 async def _traffic(port: int) -> dict[str, tuple[int, int]]:
