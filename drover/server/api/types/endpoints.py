@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from drover.server.api.call import Call
 from drover.server.api.extensions import Extensions
-from drover.server.api.ids import format_id
 from drover.server.resources.tables import table
 from drover.server.store import Record
 
@@ -55,9 +54,9 @@ async def _endpoints(call: Call, records: Sequence[Record], column: str) -> dict
                 "type": "publicEndpoint",
                 "ipAddress": address,
                 "port": row.public_port,
-                "serviceId": format_id("1s", row.service_id),
-                "hostId": format_id("1h", row.host_id),
-                "instanceId": format_id("1i", row.id),
+                "serviceId": row.service_id,
+                "hostId": row.host_id,
+                "instanceId": row.id,
             }
         )
     return found
