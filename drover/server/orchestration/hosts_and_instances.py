@@ -36,6 +36,7 @@ from drover.server.orchestration.simulated import SimulatedAgents
 from drover.server.orchestration.tasks import Tasks
 from drover.server.orchestration.volumes.cleanup import VolumeCleanup
 from drover.server.orchestration.volumes.handlers import VolumeHandlers
+from drover.server.orchestration.volumes.where import VolumePlaces
 
 
 class Service(Protocol):
@@ -78,7 +79,7 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
 
     credentials = RegistryCredentials(store, context.vault)
     connector = Connector(store, networks, Addresses(store))
-    tools = StartTools(channel, hosts, Allocator(usage), connector, credentials, background)
+    tools = StartTools(channel, hosts, Allocator(usage), connector, credentials, VolumePlaces(store, hosts), background)
     stop = Stop(context, channel, hosts, usage)
     handlers.register("instance.create", Create(context, networks, credentials))
     handlers.register("instance.start", Start(context, tools))

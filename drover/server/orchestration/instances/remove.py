@@ -5,13 +5,14 @@ from __future__ import annotations
 import structlog
 
 from drover.common.clock import now_ms
-from drover.server.bus import Refused
+from drover.server.bus import NoAnswer, Refused
 from drover.server.lifecycle import Done, Handlers, Outcome, ProcessConflict, Run
 from drover.server.orchestration.agents.channel import AgentChannel, AgentGone
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.instances.payload import brief_map
 from drover.server.orchestration.mirror import Mirror
 from drover.server.orchestration.removal import removed
+from drover.server.orchestration.retry import later
 from drover.server.orchestration.volumes.cleanup import VolumeCleanup
 from drover.server.store import Changes, Record
 
@@ -32,7 +33,10 @@ class Remove:
 
     async def __call__(self, run: Run) -> Outcome:
         instance = run.record
-        await self._tell(run)
+        try:
+            await self._tell(run)
+        except (NoAnswer, Refused) as error:
+            return later(run, self._context.settings, str(error))
         changes = run.plan()
         await self._plan_children(changes, instance)
         await self._volumes.plan(changes, instance)
@@ -58,9 +62,6 @@ class Remove:
             )
         except AgentGone:
             log.debug("instance.remove_without_agent", instance_id=instance.id)
-        except Refused as error:
-            log.warning("instance.remove_refused", instance_id=instance.id, reason=str(error))
-            raise
 
     async def _plan_children(self, changes: Changes, instance: Record) -> None:
         """Its address, ports and links. Only what the row says it has is looked for."""

@@ -14,7 +14,6 @@ from drover.server.lifecycle import Again, Chain, Done, Outcome, Run
 from drover.server.orchestration.agents.channel import AgentChannel, AgentGone
 from drover.server.orchestration.background import Background
 from drover.server.orchestration.context import Context
-from drover.server.orchestration.durations import seconds
 from drover.server.orchestration.images.credentials import RegistryCredentials
 from drover.server.orchestration.instances import dependencies, ports
 from drover.server.orchestration.instances.agent_keys import environment_of
@@ -25,8 +24,10 @@ from drover.server.orchestration.instances.errors import NotReady, StartFailed
 from drover.server.orchestration.instances.payload import instance_map, link_row
 from drover.server.orchestration.instances.report import read_reply
 from drover.server.orchestration.mirror import Mirror
+from drover.server.orchestration.retry import later
 from drover.server.orchestration.volumes.mounted import plan_rows as plan_mount_rows
 from drover.server.orchestration.volumes.mounted import read_mounts
+from drover.server.orchestration.volumes.where import VolumeInUse, VolumePlaces
 from drover.server.store import ClaimTaken, Record, StoreError
 
 log = structlog.get_logger(__name__)
@@ -43,6 +44,7 @@ class StartTools:
     allocator: Allocator
     connector: Connector
     credentials: RegistryCredentials
+    volumes: VolumePlaces
     background: Background
 
 
@@ -56,11 +58,14 @@ class Start:
     async def __call__(self, run: Run) -> Outcome:
         try:
             needed = await dependencies.wait_for(self._context, run.record)
-            allocation = await self._tools.allocator.allocate(run.record, only_hosts=needed.hosts)
+            limits = await self._tools.volumes.limits(run.record)
+            allocation = await self._tools.allocator.allocate(run.record, only_hosts=(*needed.hosts, *limits))
             connection = await self._settle(run, allocation)
             reply = await self._activate(run, allocation, connection, needed)
         except StartFailed as error:
             return _failed(run, str(error))
+        except VolumeInUse as error:
+            return _failed(run, f"Allocation failed: {error}")
         except NotReady as error:
             return self._wait(run, str(error))
         except AgentGone as error:
@@ -184,7 +189,7 @@ class Start:
         if published:
             await ports.plan_rows(self._context.store, changes, instance, published)
         mounts = read_mounts((reported.get("data") or {}).get("dockerMounts") or ())
-        if mounts:
+        if mounts or instance["dataVolumeMounts"]:
             await plan_mount_rows(self._context.store, changes, instance, mounts)
         now = now_ms()
         values: dict[str, Any] = {**reported, "startCount": int(instance["startCount"] or 0) + 1}
@@ -212,8 +217,7 @@ class Start:
         lost = host is None or not await self._tools.channel.is_reachable(host["agentId"])
         if lost and (run.record["healthCheck"] or run.record["firstRunning"] is None):
             return Chain("instance.stop", data={"remove": True})
-        longest = seconds(self._context.settings, "process.retry_max_wait.millis")
-        return Again(min(longest, 2.0 + 0.1 * 2 ** min(run.attempt - 1, 16)), reason)
+        return later(run, self._context.settings, reason)
 
 
 def _failed(run: Run, message: str) -> Chain:

@@ -8,7 +8,7 @@ import structlog
 
 from drover.common.clock import now_ms
 from drover.placement import parse_ports
-from drover.server.bus import Refused
+from drover.server.bus import NoAnswer, Refused
 from drover.server.lifecycle import Chain, Done, Outcome, ProcessConflict, Run
 from drover.server.orchestration.agents.channel import AgentChannel, AgentGone
 from drover.server.orchestration.context import Context
@@ -17,6 +17,7 @@ from drover.server.orchestration.instances.payload import brief_map
 from drover.server.orchestration.instances.report import read_reply
 from drover.server.orchestration.instances.usage import Usage
 from drover.server.orchestration.mirror import Mirror
+from drover.server.orchestration.retry import later
 from drover.server.store import Record
 
 log = structlog.get_logger(__name__)
@@ -49,7 +50,10 @@ class Stop:
             for drain in self.drains:
                 await drain(run.record)
         await self._stop_dependants(run.record, no_op=no_op)
-        reported = {} if no_op else await self._tell(run)
+        try:
+            reported = {} if no_op else await self._tell(run)
+        except (NoAnswer, Refused) as error:
+            return later(run, self._context.settings, str(error))
         changes = run.plan()
         for port in parse_ports(run.record["publishedPorts"]):
             changes.release(port_claim(run.record["hostId"], port), run.record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from drover.common.clock import now_ms
-from drover.server.bus import Refused
+from drover.server.bus import NoAnswer, Refused
 from drover.server.lifecycle import Delegate, Done, Handlers, Outcome, Run
 from drover.server.orchestration.agents.channel import AgentChannel, AgentGone
 from drover.server.orchestration.context import Context
@@ -13,6 +13,7 @@ from drover.server.orchestration.instances.payload import volume_row
 from drover.server.orchestration.mirror import Mirror
 from drover.server.orchestration.plain import follow
 from drover.server.orchestration.removal import removed
+from drover.server.orchestration.retry import later
 
 log = structlog.get_logger(__name__)
 
@@ -49,9 +50,8 @@ class VolumeHandlers:
                 )
             except AgentGone:
                 log.debug("volume.remove_without_agent", volume_id=volume.id)
-            except Refused as error:
-                log.warning("volume.remove_refused", volume_id=volume.id, reason=str(error))
-                raise
+            except (NoAnswer, Refused) as error:
+                return later(run, self._context.settings, str(error))
         changes = run.plan()
         gone = {"state": "removed", "removed": now_ms(), "removeTime": now_ms()}
         for mount in await self._context.store.find_by("mount", volumeId=volume.id, removed=None):

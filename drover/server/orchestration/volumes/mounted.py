@@ -17,6 +17,7 @@ from drover.server.store import Changes, Record, Store
 _MANAGED_PATH = "/var/lib/rancher/volumes/"
 _IGNORED = frozenset({"rancher-cni"})
 _LOCAL = ("", "local")
+_UNUSED = ("inactive", "detached")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +52,35 @@ def _read(each: Mapping[str, Any]) -> Mounted:
 
 
 async def plan_rows(store: Store, changes: Changes, instance: Record, mounts: Iterable[Mounted]) -> None:
-    """Plan the volumes and mounts that have no row yet."""
-    found = list(mounts)
-    ids = {path.partition(":")[0]: int(each) for path, each in (instance["dataVolumeMounts"] or {}).items()}
-    known = {row["path"]: row for row in await store.find_by("mount", instanceId=instance.id, removed=None)}
-    unknown = [each for each in found if each.path not in known]
-    if not unknown:
-        return
-    uris = {each.uri for each in unknown}
-    names = [each.name for each in unknown]
-    on_host = await store.find_by(
-        "volume", accountId=instance["accountId"], hostId=instance["hostId"], name=names, removed=None
-    )
-    by_uri = {str(row["uri"]): row.id for row in on_host if str(row["uri"]) in uris}
+    """Plan the volumes and mounts that have no row yet: what was reported, and what the container was to mount."""
+    wanted = {path.partition(":")[0]: int(each) for path, each in (instance["dataVolumeMounts"] or {}).items()}
+    volumes = await store.get_many("volume", list(wanted.values())) if wanted else {}
+    known = {row["path"] for row in await store.find_by("mount", instanceId=instance.id, removed=None)}
+    unknown = {each.path: each for each in mounts if each.path not in known}
+    by_uri = await _known_volumes(store, instance, [each for path, each in unknown.items() if path not in wanted])
     await store.ensure_ids("volume", len(unknown))
-    await store.ensure_ids("mount", len(unknown))
-    for each in unknown:
-        volume_id = ids.get(each.path) or by_uri.get(each.uri)
-        if volume_id is None:
-            volume_id = by_uri[each.uri] = _plan_volume(changes, instance, each).id
-        elif each.path in ids:
-            _mark_used(changes, instance, volume_id, each)
-        _plan_mount(changes, instance, volume_id, each)
+    await store.ensure_ids("mount", len(unknown) + len(wanted))
+    for path, volume_id in wanted.items():
+        volume = volumes.get(volume_id)
+        if volume is None or path in known:
+            continue
+        reported = unknown.pop(path, None)
+        _plan_use(changes, instance, volume, reported)
+        _plan_mount(changes, instance, volume_id, path, writable=reported is None or reported.writable)
+    for path, each in unknown.items():
+        if each.uri not in by_uri:
+            by_uri[each.uri] = _plan_volume(changes, instance, each).id
+        _plan_mount(changes, instance, by_uri[each.uri], path, writable=each.writable)
+
+
+async def _known_volumes(store: Store, instance: Record, mounts: list[Mounted]) -> dict[str, int]:
+    """The host's volumes that are mounted, by uri."""
+    if not mounts:
+        return {}
+    names = [each.name for each in mounts]
+    found = await store.find_by("volume", hostId=instance["hostId"], name=names, removed=None)
+    uris = {each.uri for each in mounts}
+    return {str(row["uri"]): row.id for row in found if row["uri"] in uris and row.account_id == instance.account_id}
 
 
 def _plan_volume(changes: Changes, instance: Record, mounted: Mounted) -> Record:
@@ -97,15 +105,20 @@ def _plan_volume(changes: Changes, instance: Record, mounted: Mounted) -> Record
     )
 
 
-def _mark_used(changes: Changes, instance: Record, volume_id: int, mounted: Mounted) -> None:
-    """A volume that had a row before it was ever mounted: it is in use, and we know where."""
-    values: dict[str, Any] = {"state": "active", "uri": mounted.uri, "allocationState": "active"}
-    if mounted.driver in _LOCAL:
+def _plan_use(changes: Changes, instance: Record, volume: Record, reported: Mounted | None) -> None:
+    """A volume that had a row before it was mounted: it is in use now, a local one on this host."""
+    if volume.state not in _UNUSED:
+        return
+    values: dict[str, Any] = {"state": "active", "allocationState": "active"}
+    if reported is not None:
+        values["uri"] = reported.uri
+    if str(volume["driver"] or "") in _LOCAL:
         values["hostId"] = instance["hostId"]
-    changes.update(Record("volume", volume_id, {}), values)
+    changes.guard(volume, state=volume.state)
+    changes.update(volume, values)
 
 
-def _plan_mount(changes: Changes, instance: Record, volume_id: int, mounted: Mounted) -> None:
+def _plan_mount(changes: Changes, instance: Record, volume_id: int, path: str, *, writable: bool) -> None:
     changes.insert(
         "mount",
         {
@@ -116,7 +129,7 @@ def _plan_mount(changes: Changes, instance: Record, volume_id: int, mounted: Mou
             "accountId": instance["accountId"],
             "instanceId": instance.id,
             "volumeId": volume_id,
-            "path": mounted.path,
-            "permissions": "rw" if mounted.writable else "ro",
+            "path": path,
+            "permissions": "rw" if writable else "ro",
         },
     )
