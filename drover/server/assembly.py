@@ -31,6 +31,7 @@ from drover.server.api.extensions import Extensions
 from drover.server.api.internal import InternalAuthenticator
 from drover.server.api.rendering import render_aligned
 from drover.server.api.request import ApiConfig, base_url
+from drover.server.api.transform import transform_routes
 from drover.server.api.types import (
     accounts,
     credentials,
@@ -49,6 +50,9 @@ from drover.server.orchestration.accounts import AccountHandlers
 from drover.server.orchestration.background import Background
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.external_handlers import ExternalHandlers
+from drover.server.orchestration.images.credentials import RegistryCredentials
+from drover.server.orchestration.images.pull_tasks import KIND as PULL_TASK
+from drover.server.orchestration.images.pull_tasks import PullTasks
 from drover.server.orchestration.networks.defaults import plan_default_networks
 from drover.server.orchestration.registration import GenericObjectHandlers
 from drover.server.orchestration.seed import seed
@@ -123,7 +127,8 @@ async def _running(
     background = Background()
     ExternalHandlers(context, background).register(handlers)
     AccountHandlers(context, [plan_default_networks]).register(handlers)
-    GenericObjectHandlers(context).register(handlers)
+    pull_tasks = PullTasks(hosting.channel, hosting.hosts, RegistryCredentials(store, access.vault))
+    GenericObjectHandlers(context, {PULL_TASK: pull_tasks.run}).register(handlers)
     seeded = await seed(context, auth=auth, project_seeds=[plan_default_networks])
     config = ApiConfig(trusted_proxies=tuple(trusted_proxies))
     subscriptions, tunnels, routes = _channels(context, access, extensions, config)
@@ -192,6 +197,7 @@ def _channels(
         WebSocketRoute("/{version}/subscribe", subscriptions.endpoint),
         WebSocketRoute("/{version}/projects/{project}/subscribe", subscriptions.endpoint),
         *StreamProxy(tokens, tunnels).routes(),
+        *transform_routes(access.authenticate, config),
         *scripts_routes(access, config),
     ]
     return subscriptions, tunnels, routes

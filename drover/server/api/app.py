@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -26,9 +26,10 @@ from starlette.types import Receive, Scope, Send
 from drover.server.api import writing
 from drover.server.api.audit import AuditTrail
 from drover.server.api.auth.browsers import csrf_token, require_own_page, set_cookies
+from drover.server.api.auth.policy import require_may_change
 from drover.server.api.call import Call
 from drover.server.api.caller import Authenticator
-from drover.server.api.errors import ApiError, not_allowed, not_found
+from drover.server.api.errors import ApiError, forbidden, not_allowed, not_found
 from drover.server.api.extensions import Extensions, Item, Output, Prepared, Result
 from drover.server.api.html import after_form, decode_form, html_response, is_form, static_routes, wants_html
 from drover.server.api.ids import parse_id
@@ -49,7 +50,7 @@ from drover.server.api.request import (
     read_body,
 )
 from drover.server.api.responses import add_headers, error_response, json_response
-from drover.server.api.scope import is_kind, load_visible
+from drover.server.api.scope import is_kind, load_visible, may_write
 from drover.server.api.status import status_routes
 from drover.server.api.urls import Urls
 from drover.server.api.validation import validate
@@ -156,7 +157,9 @@ class Api:
     def _finish(self, exchange: _Exchange, response: Response) -> None:
         version = self.context.settings.get("rancher.server.version")
         add_headers(response, exchange.urls, version, exchange.client_ip, exchange.call)
-        set_cookies(exchange.request, response, self.context.settings)
+        set_cookies(
+            exchange.request, response, self.context.settings, secure=exchange.urls.base.startswith("https:")
+        )
         if exchange.method != "GET" and exchange.call is not None:
             self.audit.record(
                 exchange.call,
@@ -279,6 +282,7 @@ class Api:
         creator = self.extensions.creator(schema.id)
         if creator is not None:
             values = await validate(call, schema, self._fields(exchange, schema), "create")
+            call = replace(call, body=exchange.body)
             return await self._reply(exchange, call, await creator(call, schema, values), status=201, created=True)
         if schema.stored_type is None:
             raise not_allowed(f"A {schema.id} cannot be created")
@@ -331,13 +335,20 @@ class Api:
             raise missing
         return record
 
+    async def _load_own(self, call: Call, schema: Schema, text: str) -> Record:
+        """The row that an id names, to change it."""
+        record = await self._load(call, schema, text)
+        if not may_write(call, record):
+            raise forbidden(f"This {schema.id} belongs to another account; only its owner may change it")
+        return record
+
     async def _update(self, exchange: _Exchange, call: Call, schema: Schema, text: str) -> Response:
         updater = self.extensions.updater(schema.id)
         if updater is not None:
             _allow("PUT", schema.resource_methods, schema)
             values = await validate(call, schema, self._fields(exchange, schema), "update")
             return await self._reply(exchange, call, await updater(call, schema, text, values))
-        record = await self._load(call, schema, text)
+        record = await self._load_own(call, schema, text)
         shown = _schema_of(call, record, schema)
         _allow("PUT", shown.resource_methods, shown)
         return await self._reply(
@@ -350,10 +361,19 @@ class Api:
             _allow("DELETE", schema.resource_methods, schema)
             result = await remover(call, schema, text)
             return Response(status_code=204) if result is None else await self._reply(exchange, call, result)
-        record = await self._load(call, schema, text)
+        record = await self._load_own(call, schema, text)
         shown = _schema_of(call, record, schema)
         _allow("DELETE", shown.resource_methods, shown)
-        return await self._reply(exchange, call, await writing.remove(call, record))
+        require_may_change(call, "delete", record)
+        if self._takes_away(call, shown, record, "remove"):
+            raise ApiError(422, "ActionNotAvailable", f"{record.name or text} may not be removed by you")
+        preparer = self.extensions.preparer(shown.id, "remove")
+        prepared = await preparer(call, record, {}) if preparer else Prepared()
+        return await self._reply(exchange, call, await writing.remove(call, record, prepared))
+
+    def _takes_away(self, call: Call, schema: Schema, record: Record, action: str) -> bool:
+        """Whether a rule denies this caller an action that the state would allow."""
+        return any(action not in keep(call, record, [action]) for keep in self.extensions.action_filters(schema.id))
 
     # Actions
 
@@ -361,7 +381,7 @@ class Api:
         name = exchange.query.get("action", ("",))[0].lower()
         if not name:
             raise not_allowed(f"POST to a single {schema.id} needs ?action=<name>")
-        record = await self._load(call, schema, text)
+        record = await self._load_own(call, schema, text)
         shown = _schema_of(call, record, schema)
         declared = next((each for each in shown.actions if each.lower() == name), None)
         if declared is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import HTTPConnection
 
@@ -37,6 +37,7 @@ class Call:
     action_links: bool = False
     client_ip: str = ""
     connection: HTTPConnection | None = None
+    body: Mapping[str, Any] = field(default_factory=dict)  # as it was sent, with what the schema does not know
 
     @property
     def version(self) -> str:

@@ -105,7 +105,8 @@ class Registration:
 
     @staticmethod
     def _asked_format(call: Call) -> str:
-        return call.query.get("agentUriFormat", ("",))[0]
+        """No schema lets a registering host set the field; tools that simulate hosts send it all the same."""
+        return str(call.body.get("agentUriFormat") or call.query.get("agentUriFormat", ("",))[0])
 
     async def list_all(self, call: Call, schema: Schema) -> Sequence[Record]:
         key = call.query.get("key", ("",))[0]
