@@ -282,7 +282,8 @@ async def test_the_proxy_refuses_what_is_no_container(agent, host, url):
 
 @pytest.mark.docker
 async def test_streams_come_back_with_a_new_connection(agent, host):
-    assert agent.backend is not None
+    async with asyncio.timeout(PATIENCE):
+        await agent.backend_connected.wait()
     agent.backend_connected.clear()
     await agent.backend.close()
     async with asyncio.timeout(PATIENCE):
