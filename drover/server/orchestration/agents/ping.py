@@ -54,6 +54,7 @@ class Pinger:
         self._reports: dict[int, asyncio.Lock] = {}
         self._round = 0
         self._background = Background()
+        agents.on_change(self._agent_changed)
 
     async def run(self) -> None:
         """Ping for ever."""
@@ -111,6 +112,14 @@ class Pinger:
         """The agent's rows changed under our feet, or it is gone: take its next report in full."""
         self._hashes.pop(agent_id, None)
         self._failures.pop(agent_id, None)
+
+    def _agent_changed(self, before: Record | None, after: Record | None) -> None:
+        """An agent that is reached another way from now on is somebody else: ask for its resources at once."""
+        if before is None or after is None or before["uri"] == after["uri"]:
+            return
+        self.forget(after.id)
+        if after.state == "active" and is_pinged(str(after["uri"] or "")):
+            self.greet(after)
 
     # Rounds
 

@@ -48,6 +48,7 @@ class Remove:
     async def _tell(self, run: Run) -> None:
         """Have the agent delete it, if it ever got to a host that can be asked."""
         instance = run.record
+        await self._hosts.ready()
         host = self._hosts.get(instance["hostId"])
         if host is None or not await self._channel.is_reachable(host["agentId"]):
             return

@@ -78,6 +78,7 @@ class Stop:
     async def _tell(self, run: Run) -> dict[str, object]:
         """Have the agent stop it. A host that is not connected is left alone: its next report settles it."""
         instance = run.record
+        await self._hosts.ready()
         host = self._hosts.get(instance["hostId"])
         if host is None or not await self._channel.is_reachable(host["agentId"]):
             return {}
@@ -106,6 +107,7 @@ class Stop:
 
     async def _stop_dependants(self, instance: Record, *, no_op: bool) -> None:
         """Containers that use this one's network cannot live without it."""
+        await self._usage.ready()
         ids = self._usage.network_dependants(instance.id)
         for each in (await self._context.store.get_many("instance", sorted(ids))).values() if ids else ():
             if each.state in _STOPPABLE:

@@ -38,6 +38,7 @@ class VolumeHandlers:
     async def remove(self, run: Run) -> Outcome:
         """Delete it on its host, unless it was there before us or its host cannot be asked."""
         volume = run.record
+        await self._hosts.ready()
         host = self._hosts.get(volume["hostId"])
         if host is not None and not volume["isNative"] and await self._channel.is_reachable(host["agentId"]):
             try:

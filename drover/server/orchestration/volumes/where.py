@@ -32,6 +32,7 @@ class VolumePlaces:
         mounts = instance["dataVolumeMounts"]
         if not mounts:
             return ()
+        await self._hosts.ready()
         volumes = (await self._store.get_many("volume", [int(each) for each in mounts.values()])).values()
         pools = await self._store.get_many("storagePool", [v["storagePoolId"] for v in volumes if v["storagePoolId"]])
         found: list[Limit] = []

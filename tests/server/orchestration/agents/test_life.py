@@ -109,3 +109,13 @@ async def test_a_foreign_reply_is_not_believed(platform: Platform) -> None:
         )
     with pytest.raises(NoAnswer):
         await asked
+
+
+async def test_an_agent_can_be_made_a_simulated_one(platform: Platform) -> None:
+    agent = await platform.create_agent("event://nobody-there")
+    active = await platform.until("agent", agent.id, "active")
+    assert await platform.store.find_by("host") == []
+    changes = platform.store.changes()
+    changes.update(active, {"uri": "sim://now"})
+    await platform.store.commit(changes)
+    await platform.eventually(lambda: platform.store.first("host", agentId=agent.id, state="active"))
