@@ -98,6 +98,25 @@ def unseal(credential: Record, vault: Vault) -> str:
     return vault.decrypt(str(credential["secretValue"] or ""), purpose=READABLE_KINDS[credential.kind])
 
 
+def seal_secret(value: str, vault: Vault) -> str:
+    """The stored form of a ``secret``; ``value`` is its content in base64."""
+    return vault.encrypt(value, purpose="secret")
+
+
+def secret_value(secret: Record, vault: Vault) -> str:
+    """The content of a ``secret`` in base64, for the hosts whose containers use it. Raises VaultError."""
+    return vault.decrypt(str(secret["value"] or ""), purpose="secret")
+
+
+def seal_certificate_key(pem: str, vault: Vault) -> str:
+    return vault.encrypt(pem, purpose="certificate key")
+
+
+def certificate_key(certificate: Record, vault: Vault) -> str:
+    """The private key of a ``certificate`` as PEM, for the balancers that use it. Raises VaultError."""
+    return vault.decrypt(str(certificate["key"] or ""), purpose="certificate key")
+
+
 # Passwords
 
 

@@ -49,12 +49,15 @@ def require_own_page(
         raise ApiError(403, "InvalidCSRFToken", "CSRF header and cookie do not match")
 
 
-def set_cookies(connection: HTTPConnection, response: Response, settings: Settings) -> None:
-    """The cookies of a browser: the token to repeat, and what the page should look like."""
+def set_cookies(connection: HTTPConnection, response: Response, settings: Settings, *, secure: bool) -> None:
+    """The cookies of a browser: the token to repeat, and what the page should look like.
+
+    ``secure``: the browser speaks HTTPS, be it to a proxy in front of us.
+    """
     if not is_browser(connection):
         return
     value = csrf_token(connection)
-    same_site = "SameSite=Lax" + ("; Secure" if connection.url.scheme in ("https", "wss") else "")
+    same_site = "SameSite=Lax" + ("; Secure" if secure else "")
     response.headers.append("Set-Cookie", f"CSRF={value}; Path=/; {same_site}")
     for cookie, setting in (("PL", "ui.pl"), ("LANG", "localization")):
         text = settings.get(setting)

@@ -13,8 +13,8 @@ from drover.common.clock import now_ms
 from drover.server.api.auth.cache import Row, RowCache
 from drover.server.api.caller import Identity
 from drover.server.orchestration.context import Context
-from drover.server.orchestration.credentials import secret_matches
-from drover.server.orchestration.registration_token import parse_token, token_matches
+from drover.server.orchestration.credentials import secret_matches, unseal
+from drover.server.orchestration.registration_token import TokenParts, parse_token, token_matches
 from drover.server.orchestration.vault import VaultError
 from drover.server.store import Condition, Query, Record, Touched
 
@@ -168,20 +168,18 @@ class Directory:
             return None
         return await self._keys.get(
             self._vault.digest(text, purpose="registration cache"),
-            lambda: self._find_registration(text),
+            lambda: self._find_registration(parts),
             lambda found: _row_of(found),
         )
 
-    async def _find_registration(self, text: str) -> Record | None:
-        parts = parse_token(text)
-        assert parts is not None
+    async def _find_registration(self, parts: TokenParts) -> Record | None:
         period = self._settings.int("registration.token.period.millis")
         rows = await self._store.find_by(
             "credential", publicValue=parts.access_key, removed=None, kind="registrationToken"
         )
         for row in rows:
             try:
-                secret = self._vault.decrypt(str(row["secretValue"] or ""), purpose="registration secret")
+                secret = unseal(row, self._vault)
             except VaultError:
                 continue
             if usable(row) and token_matches(parts, secret, now_ms=now_ms(), period_ms=period):

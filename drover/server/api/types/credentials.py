@@ -19,13 +19,14 @@ from drover.server.api.errors import ApiError, forbidden, invalid
 from drover.server.api.extensions import Extensions, Output
 from drover.server.api.types.tokens import PEOPLE
 from drover.server.orchestration.credentials import (
-    READABLE_KINDS,
     hash_password,
     hash_secret,
     login_claim,
     new_public_value,
     new_secret_value,
     password_matches,
+    seal,
+    unseal,
 )
 from drover.server.orchestration.host_api_keys import new_rsa_key, private_pem
 from drover.server.store import Record
@@ -169,15 +170,13 @@ class Credentials:
             draft.values.pop("secretValue", None)
             return
         draft.values["publicValue"] = new_public_value()
-        draft.values["secretValue"] = self._access.vault.encrypt(
-            new_secret_value(), purpose=READABLE_KINDS["registrationToken"]
-        )
+        draft.values["secretValue"] = seal(new_secret_value(), self._access.vault, kind="registrationToken")
 
     def _encrypt(self, draft: Draft) -> None:
         """Secrets that hosts need in the clear. A null in an update leaves what is stored."""
         secret = draft.values.pop("secretValue", None)
         if secret:
-            draft.values["secretValue"] = self._access.vault.encrypt(secret, purpose=READABLE_KINDS[draft.kind])
+            draft.values["secretValue"] = seal(secret, self._access.vault, kind=draft.kind)
 
     # Showing
 
@@ -189,7 +188,7 @@ class Credentials:
             if isinstance(secret, Revealed):
                 shown[record.id] = {"secretValue": str(secret)}
             elif record.kind == "registryCredential" and call.caller.role == "projectadmin" and secret:
-                opened = self._access.vault.decrypt(str(secret), purpose=READABLE_KINDS[record.kind])
+                opened = unseal(record, self._access.vault)
                 shown[record.id] = {"secretValue": opened}
             elif record.kind == "registrationToken":
                 shown[record.id] = {"secretValue": None, "publicValue": None}

@@ -15,7 +15,7 @@ from drover.server.api.call import Call
 from drover.server.api.errors import forbidden, invalid, not_found
 from drover.server.api.extensions import Extensions
 from drover.server.api.ids import parse_id
-from drover.server.orchestration.credentials import READABLE_KINDS
+from drover.server.orchestration.credentials import unseal
 from drover.server.orchestration.registration import (
     DEFAULT_URI_FORMAT,
     REGISTER,
@@ -23,7 +23,7 @@ from drover.server.orchestration.registration import (
     is_uri_format,
 )
 from drover.server.orchestration.registration_token import make_token
-from drover.server.orchestration.vault import VaultError, is_encrypted
+from drover.server.orchestration.vault import VaultError
 from drover.server.resources import Schema
 from drover.server.store import Record
 
@@ -69,9 +69,7 @@ class Registration:
 
     def _token_text(self, record: Record) -> str | None:
         try:
-            secret = self._access.vault.decrypt(
-                str(record["secretValue"] or ""), purpose=READABLE_KINDS["registrationToken"]
-            )
+            secret = unseal(record, self._access.vault)
         except VaultError:
             return None
         return make_token(str(record["publicValue"]), secret, now_ms())
@@ -142,16 +140,10 @@ class Registration:
                     secrets = {
                         "shownKey": key,
                         "accessKey": credential["publicValue"],
-                        "secretKey": self._clear(credential),
+                        "secretKey": unseal(credential, self._access.vault),
                     }
             shown.append(record.merged(secrets))
         return shown
-
-    def _clear(self, credential: Record) -> str:
-        stored = str(credential["secretValue"] or "")
-        if not is_encrypted(stored):
-            return stored
-        return self._access.vault.decrypt(stored, purpose=READABLE_KINDS["agentApiKey"])
 
 
 async def _blank_register(call: Call, records: Sequence[Record]) -> Mapping[int, Mapping[str, Any]]:

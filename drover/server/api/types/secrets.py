@@ -16,11 +16,9 @@ from drover.server.api.extensions import Extensions, Prepared
 from drover.server.api.ids import parse_id
 from drover.server.api.scope import load_visible
 from drover.server.api.types.certificate_facts import CertificateError, read_certificate
+from drover.server.orchestration.credentials import certificate_key, seal_certificate_key, seal_secret
 from drover.server.resources import Schema
 from drover.server.store import Record, Store
-
-SECRET_PURPOSE = "secret"  # noqa: S105 - what the text is, not the text
-CERTIFICATE_PURPOSE = "certificate key"
 
 _BALANCER_ROLES = frozenset({"projectadmin"})
 
@@ -55,7 +53,7 @@ class Secrets:
             raise invalid("InvalidBase64", "value", "The value of a secret must be encoded as base64") from None
         if not content:
             raise invalid("EmptySecret", "value", "Secret value cannot be null or empty")
-        draft.values["value"] = self._vault.encrypt(value, purpose=SECRET_PURPOSE)
+        draft.values["value"] = seal_secret(value, self._vault)
 
     async def judge_certificate(self, draft: Draft) -> None:
         """The facts of a certificate are read from it whenever it changes; its key must be its key."""
@@ -71,11 +69,10 @@ class Secrets:
             raise invalid("InvalidFormat", error.field_name, str(error)) from error
         draft.values.update(facts)
         if draft.values.get("key"):
-            draft.values["key"] = self._vault.encrypt(key, purpose=CERTIFICATE_PURPOSE)
+            draft.values["key"] = seal_certificate_key(key, self._vault)
 
     def _stored_key(self, record: Record | None) -> str:
-        stored = None if record is None else record["key"]
-        return self._vault.decrypt(str(stored), purpose=CERTIFICATE_PURPOSE) if stored else ""
+        return certificate_key(record, self._vault) if record is not None and record["key"] else ""
 
     async def show_key(self, call: Call, records: Sequence[Record]) -> Mapping[int, Mapping[str, Any]]:
         """Only balancers that act for the environment read keys; everybody else wrote them and has them."""

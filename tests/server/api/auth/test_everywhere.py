@@ -153,7 +153,7 @@ async def test_restricted_members_leave_the_infrastructure_alone(server: Server)
         path = f"{plural}/1x{record.id}"
         assert (await quin.get(path)).status == 200, plural
         assert (await quin.put(path, {"description": "mine"})).status in (403, 405), plural
-        assert (await quin.delete(path)).status in (403, 405), plural
+        assert (await quin.delete(path)).status in (403, 405, 422), plural
         for action in ("remove", "deactivate", "stop"):
             assert (await quin.post(f"{path}?action={action}")).status in (403, 422), (plural, action)
         after = await server.context.store.get(record.type, record.id)
