@@ -72,7 +72,7 @@ class _HttpServer(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def serving(settings: ServerSettings) -> AsyncIterator[Serving]:
     """A running server within this process. Port 0 picks a free one."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _listening(settings) as listener:
         async with Assembly.open(settings.data_dir, settings.db, settings.auth, settings.trusted_proxies) as assembly:
             config = uvicorn.Config(

@@ -48,6 +48,8 @@ class Database:
         self.dialect = url.get_backend_name()
         self.statements = 0
         self.rows_written = 0
+        if self.dialect == "sqlite" and url.database:
+            Path(url.database).touch(mode=0o600)  # it holds hashes and encrypted secrets: nobody else's business
         self._writer = self._engine(pool_size=1, writer=True)
         self._reader = self._engine(pool_size=_READERS, writer=False)
 

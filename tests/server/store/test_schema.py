@@ -65,3 +65,10 @@ async def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
     await migrate(database)
     await database.close()
     assert database.statements - before == 1
+
+
+async def test_the_database_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    database = Database(database_url("", data_dir=tmp_path))
+    await migrate(database)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.glob("drover.db*"))
+    await database.close()
