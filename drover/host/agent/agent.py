@@ -29,7 +29,7 @@ from drover.host.agent.container_events import ContainerEventReporter, Expectati
 from drover.host.agent.dispatcher import Dispatcher, Handler
 from drover.host.agent.engine import Engine, JsonObject
 from drover.host.agent.errors import AgentError, RegistrationError
-from drover.host.agent.identity import HostIdentity, engine_lock, host_public_key, load_identity
+from drover.host.agent.identity import HostIdentity, engine_identity, engine_lock, host_public_key, load_identity
 from drover.host.agent.image_requests import ImageRequests
 from drover.host.agent.images import Images, Progress
 from drover.host.agent.index import ContainerIndex
@@ -87,7 +87,7 @@ async def run_agent(settings: AgentSettings) -> None:
                 await launch_agent_container(engine, own, credentials)
                 return
             info = await engine.info()
-            with engine_lock(settings.state_dir, str(info.get("ID") or "")):
+            with engine_lock(settings.state_dir, engine_identity(info)):
                 server = Server(
                     session,
                     credentials.url,

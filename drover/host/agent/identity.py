@@ -15,16 +15,18 @@ import re
 import secrets
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from drover.host.agent.errors import IdentityError
+from drover.host.agent.parameters.volumes import DOCKER_ROOT
 from drover.host.agent.settings import AgentSettings
 
 log = structlog.get_logger(__name__)
@@ -40,7 +42,6 @@ MACHINE_ID = Path("/etc/machine-id")
 CONTAINER_MARK = Path("/.dockerenv")
 
 _TOKEN = re.compile(r"[0-9a-f]{128}")
-_SAFE = re.compile(r"[^A-Za-z0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,16 @@ def machine_fingerprint() -> str:
     return ""
 
 
+def engine_identity(info: Mapping[str, Any]) -> str:
+    """What tells one engine from all others, from its `info`.
+
+    Docker's own id is not enough: engines up to 23 take it from `/etc/docker/key.json`, so several engines on one
+    machine share it. They cannot share the data folder.
+    """
+    engine_id, root = str(info.get("ID") or ""), str(info.get("DockerRootDir") or DOCKER_ROOT)
+    return engine_id if root == DOCKER_ROOT else f"{engine_id}@{root}"
+
+
 @contextmanager
 def engine_lock(folder: Path, engine_id: str) -> Iterator[None]:
     """Holds the engine for this agent. Raises IdentityError when another agent has it.
@@ -99,7 +110,7 @@ def engine_lock(folder: Path, engine_id: str) -> Iterator[None]:
     different network namespaces, the abstract socket by agents with different state folders (the agent's container
     shares the host's network). The kernel drops both when the process ends, however it ends.
     """
-    key = _SAFE.sub("", engine_id) or "default"
+    key = hashlib.sha256(engine_id.encode()).hexdigest()[:32]
     with _file_lock(folder / f".engine-{key}.lock", engine_id), _socket_lock(key, engine_id):
         yield
 

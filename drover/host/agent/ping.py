@@ -21,7 +21,7 @@ from drover.client.events import (
     StoragePoolElement,
 )
 from drover.host.agent import host_facts
-from drover.host.agent.identity import HostIdentity
+from drover.host.agent.identity import HostIdentity, engine_identity
 from drover.host.agent.images import Progress
 from drover.host.agent.index import ContainerEntry, ContainerIndex
 from drover.host.agent.payload import decode
@@ -90,7 +90,7 @@ class Pinger:
             memory=settings.memory_override,
             milli_cpu=settings.milli_cpu_override,
             local_storage_mb=settings.local_storage_mb_override or host_facts.free_storage_mb(settings.state_dir),
-            docker_engine_id=str(self._info.get("ID") or "") or None,
+            docker_engine_id=engine_identity(self._info) or None,
             machine_fingerprint=identity.fingerprint or None,
         )
         if with_stats:
@@ -120,7 +120,7 @@ class Pinger:
             "iopsInfo": {},
             "hostKey": {"data": self._host_key},
             "cloudProvider": None,
-            "dockerEngineId": self._info.get("ID"),
+            "dockerEngineId": engine_identity(self._info),
             "machineFingerprint": self._identity.fingerprint or None,
         }
 

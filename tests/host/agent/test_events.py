@@ -109,7 +109,11 @@ async def test_the_ping_lists_every_container(agent, new_instance, docker_engine
     ]
     host = elements["host"]
     assert host["hostname"] == "host-under-test"
-    assert host["dockerEngineId"] == host["info"]["dockerEngineId"] == docker_engine.docker("info", "-f", "{{.ID}}")
+    assert (
+        host["dockerEngineId"]
+        == host["info"]["dockerEngineId"]
+        == docker_engine.docker("info", "-f", "{{.ID}}@{{.DockerRootDir}}")
+    )
     assert host["memory"] > 2**28
     assert host["milliCpu"] == host["info"]["cpuInfo"]["count"] * 1000
     assert host["labels"]["io.rancher.host.docker_version"] == "20.10"

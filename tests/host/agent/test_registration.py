@@ -11,7 +11,7 @@ import pytest
 
 from drover.common.errors import SettingsError
 from drover.host.agent.errors import IdentityError, RegistrationError
-from drover.host.agent.identity import engine_lock, host_public_key, load_identity
+from drover.host.agent.identity import engine_identity, engine_lock, host_public_key, load_identity
 from drover.host.agent.registration import check_agent_ip, check_reachable_by_containers, parse_script
 from drover.host.agent.server import ServerClock
 from drover.host.agent.settings import AgentSettings, read_settings
@@ -97,6 +97,11 @@ def test_a_clone_is_refused_until_it_gets_an_identity_of_its_own(tmp_path: Path)
     assert clone.docker_uuid != original.docker_uuid
     assert load_identity(settings(tmp_path), fingerprint="m2") == clone
     assert load_identity(settings(tmp_path), fingerprint="") != original, "an unknown machine is no clone"
+
+
+def test_engines_that_share_an_id_are_told_apart_by_their_data():
+    assert engine_identity({"ID": "AB", "DockerRootDir": "/var/lib/docker"}) == "AB"
+    assert engine_identity({"ID": "AB", "DockerRootDir": "/data/two"}) == "AB@/data/two"
 
 
 def test_one_agent_an_engine(tmp_path: Path):
