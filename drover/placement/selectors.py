@@ -1,4 +1,4 @@
-"""Label selectors: ``tier=web, zone in (a, b), !legacy`` as one predicate over labels.
+"""Label selectors: ``tier=web, zone in (a, b)`` as one predicate over labels.
 
 Grammar of Rancher 1.6: requirements separated by commas, all of which must hold; ``key = value``, ``key != value``
 (the key must exist), ``key in (a, b)``, ``key notin (a, b)`` and ``key`` alone. Case does not matter.

@@ -47,6 +47,13 @@ def may_see(call: Call, record: Record) -> bool:
     return record.type == "projectTemplate" and bool(record["isPublic"])
 
 
+def may_write(call: Call, record: Record) -> bool:
+    """Whether a row that the caller may read is also his to change: shared and public rows belong to somebody."""
+    if call.caller.all_accounts or record.type == "account" or not has_account(call, record.type):
+        return True
+    return record.account_id is None or record.account_id == call.caller.policy_account_id
+
+
 def kinds_of(schema: Schema) -> tuple[str, ...] | None:
     """The kinds of rows that a type stands for; None when it stands for all rows of its table."""
     name = stored_kind(schema.id)

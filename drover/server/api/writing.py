@@ -176,7 +176,7 @@ async def update(call: Call, schema: Schema, record: Record, body: Mapping[str, 
 # Removing and acting
 
 
-async def remove(call: Call, record: Record) -> Record:
+async def remove(call: Call, record: Record, prepared: Prepared = Prepared()) -> Record:  # noqa: B008 - frozen
     """Start the removal. What must be stopped first is stopped, and then removed. Raises 405 when neither can be."""
     require_may_change(call, "delete", record)
     changes = call.store.changes()
@@ -186,9 +186,9 @@ async def remove(call: Call, record: Record) -> Record:
     engine = call.context.engine
     first = process_name(record.type, _BEFORE_REMOVE[record.type]) if record.type in _BEFORE_REMOVE else None
     if engine.can_schedule(name, record):
-        planned = engine.schedule(changes, name, record)
+        planned = engine.schedule(changes, name, record, prepared.data)
     elif first is not None and engine.can_schedule(first, record):
-        planned = engine.schedule(changes, first, record, {CHAIN_TO: name})
+        planned = engine.schedule(changes, first, record, {**prepared.data, CHAIN_TO: name})
     else:
         raise not_allowed(
             f"{record.kind} {record.name or record.id} is {record.state} and cannot be removed from there"

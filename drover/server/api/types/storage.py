@@ -7,8 +7,8 @@ from typing import Any
 
 from drover.server.api.call import Call
 from drover.server.api.draft import Draft
-from drover.server.api.errors import invalid
-from drover.server.api.extensions import Extensions
+from drover.server.api.errors import ApiError, invalid
+from drover.server.api.extensions import Extensions, Prepared
 from drover.server.api.types.names import check_name_free
 from drover.server.api.writing import create_row
 from drover.server.store import Record
@@ -21,6 +21,7 @@ def register(extensions: Extensions) -> None:
     extensions.computes("storagePool")(compute_storage_pool)
     extensions.action("snapshot", "volume")(snapshot)
     extensions.action("backup", "snapshot")(backup)
+    extensions.prepares("remove", "snapshot")(before_snapshot_removal)
 
 
 async def check_volume(draft: Draft) -> None:
@@ -90,3 +91,13 @@ async def backup(call: Call, record: Record, given: dict[str, Any]) -> Record:
         "accountId": record.account_id,
     }
     return await create_row(call, "backup", values)
+
+
+async def before_snapshot_removal(call: Call, record: Record, _given: dict[str, Any]) -> Prepared:
+    """The newest snapshot of a volume is what the volume goes on from, and stays."""
+    siblings = await call.store.find_by("snapshot", volumeId=record["volumeId"], removed=None)
+    if record["volumeId"] is not None and len(siblings) > 1 and max(each.id for each in siblings) == record.id:
+        raise ApiError(
+            400, "InvalidState", "The newest snapshot of a volume cannot be removed; remove older ones first"
+        )
+    return Prepared()
