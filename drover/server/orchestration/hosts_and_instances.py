@@ -94,7 +94,7 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
     evacuation.register(handlers, HostEvents(context, hosts, host_handlers))
 
     simulated = SimulatedAgents(context.bus, agents)
-    tasks = _tasks(context, handlers, pinger, hosts)
+    tasks = _tasks(context, handlers, pinger, hosts, agents)
     return Hosting(
         channel=channel,
         agents=agents,
@@ -115,14 +115,14 @@ def build(context: Context, handlers: Handlers) -> list[Service]:
     return list(assemble(context, handlers).services)
 
 
-def _tasks(context: Context, handlers: Handlers, pinger: Pinger, hosts: Mirror) -> Tasks:
+def _tasks(context: Context, handlers: Handlers, pinger: Pinger, hosts: Mirror, agents: Mirror) -> Tasks:
     """What happens on a timer; the rhythm of each is ``task.<name>.schedule``."""
     tasks = Tasks(context)
     cleanup = TableCleanup(context)
     tasks.add("agent.ping", pinger.ping_all, on_timer=False)  # its own loop spreads it over the interval
     tasks.add("purge.resources", Purging(context, handlers).run_once)
     tasks.add("remove.resources", BrokenContainers(context).run_once)
-    tasks.add("evacuate.hosts", LostHosts(context, hosts).run_once)
+    tasks.add("evacuate.hosts", LostHosts(context, hosts, agents).run_once)
     tasks.add("table.cleanup", cleanup.run_once)
     tasks.add("cleanup.task.instances", cleanup.clean_task_history)
     return tasks

@@ -11,6 +11,7 @@ from drover.server.orchestration.agents.accounts import plan_instance_agent
 from drover.server.orchestration.agents.uris import of_instance
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.images.credentials import RegistryCredentials
+from drover.server.orchestration.images.reference import with_default_registry
 from drover.server.orchestration.instances import labels as names
 from drover.server.orchestration.instances.plan import plan_instance
 from drover.server.orchestration.networks.resolve import Networks, NoSuchNetwork
@@ -59,8 +60,11 @@ class Create:
         if names.is_true(labels.get(names.CREATE_AGENT)) and instance["agentId"] is None:
             self._plan_agent(instance, labels, values, changes)
         if instance["imageUuid"]:
+            image = with_default_registry(str(instance["imageUuid"]), self._context.settings.get("registry.default"))
+            if image != instance["imageUuid"]:
+                values["imageUuid"] = image
             values["registryCredentialId"] = instance["registryCredentialId"] or await self._credentials.choose(
-                environment_id, str(instance["imageUuid"])
+                environment_id, image
             )
         log_config = instance["logConfig"]
         if log_config and log_config.get("driver") and not log_config.get("config"):

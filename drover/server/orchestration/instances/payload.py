@@ -40,8 +40,10 @@ def instance_map(
     ``volumes`` are the managed volumes that it mounts.
     """
     row = _row(instance)
+    fields = row["data"]["fields"]
+    if instance["serviceId"] is not None:
+        fields.pop("restartPolicy", None)  # whether it comes back is for its service to say, not for Docker
     if environment:
-        fields = row["data"]["fields"]
         fields["environment"] = {**(fields.get("environment") or {}), **environment}
     row["image"] = image_row(instance, credential)
     row["ports"] = [_port(port) for port in parse_ports(instance["publishedPorts"] or instance["ports"])]

@@ -74,7 +74,7 @@ async def test_a_lost_host_is_removed_when_its_time_has_come(platform: Platform)
     host = await platform.create_host()
     platform.hosting.simulated.model(host["agentId"]).connected = False
     await platform.until("agent", host["agentId"], "disconnected")
-    lost = LostHosts(platform.context, platform.hosting.hosts)
+    lost = LostHosts(platform.context, platform.hosting.hosts, platform.hosting.agents)
     await lost.run_once()
     assert (await platform.reload(host))["removeAfter"] is None
     changes = platform.store.changes()
@@ -85,3 +85,16 @@ async def test_a_lost_host_is_removed_when_its_time_has_come(platform: Platform)
     lost._started -= 1000
     await lost.run_once()
     await platform.until("host", host.id, "removed")
+
+
+async def test_a_lost_agent_without_a_host_is_removed(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = await platform.create_agent("event://nobody-there")
+    await platform.until("agent", agent.id, "disconnected")
+    lost = LostHosts(platform.context, platform.hosting.hosts, platform.hosting.agents)
+    lost._started -= 1000
+    await lost.run_once()
+    assert (await platform.reload(agent)).state == "disconnected", "never, unless somebody says so"
+    settings = platform.context.settings
+    monkeypatch.setattr(settings, "_environment", {**settings._environment, "CATTLE_HOST_REMOVE_DELAY_SECONDS": "0"})
+    await lost.run_once()
+    await platform.until("agent", agent.id, "removed")
