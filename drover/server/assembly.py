@@ -144,6 +144,7 @@ async def _running(
     try:
         yield Assembly(context, api, subscriptions, tunnels, seeded.admin_password)
     finally:
+        await api.state.audit.stop()
         await engine.stop()
         await _end(tasks)
 

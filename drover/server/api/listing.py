@@ -92,7 +92,7 @@ def _create_types(call: Call, schema: Schema) -> dict[str, str]:
     return {
         each.id: call.urls.collection(each.plural)
         for each in creatable
-        if each is not None and "POST" in each.collection_methods
+        if each is not None and each.stored_type is not None and "POST" in each.collection_methods
     }
 
 

@@ -100,7 +100,7 @@ def _collection_forms(call: Call, schema: Schema | None) -> list[Form]:
     return [
         create_form(each, call.urls.collection(each.plural))
         for each in creatable
-        if each is not None and "POST" in each.collection_methods
+        if each is not None and "POST" in each.collection_methods and (each is schema or each.stored_type is not None)
     ]
 
 
