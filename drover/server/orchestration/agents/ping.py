@@ -49,7 +49,6 @@ class Pinger:
         self._on_resources = on_resources
         self._on_instances = on_instances
         self._failures: Counter[int] = Counter()
-        self._waiting: set[int] = set()
         self._hashes: dict[int, bytes] = {}
         self._reports: dict[int, asyncio.Lock] = {}
         self._round = 0
@@ -129,7 +128,8 @@ class Pinger:
         pause = seconds(self._context.settings, "task.agent.ping.schedule") / _SLICES
         for number in range(_SLICES):
             for agent in self._pinged():
-                if agent.id % _SLICES == number and agent.id not in self._waiting:
+                if agent.id % _SLICES == number:
+                    # Also while the last one is open, so that six missed pings take 40 seconds and not 90.
                     self._background.spawn(self._ping(agent, options))
             await asyncio.sleep(max(pause, 0.001))
 
@@ -145,7 +145,6 @@ class Pinger:
         return [agent for agent in self._agents if agent.state == "active" and is_pinged(str(agent["uri"] or ""))]
 
     async def _ping(self, agent: Record, options: dict[str, bool]) -> None:
-        self._waiting.add(agent.id)
         try:
             await self.ask(agent, options, timeout=seconds(self._context.settings, "agent.ping.timeout.seconds"))
             self._failures.pop(agent.id, None)
@@ -155,8 +154,6 @@ class Pinger:
             await self._missed(agent, str(error))
         except StoreError as error:
             log.info("agent.ping_conflict", agent_id=agent.id, reason=str(error))
-        finally:
-            self._waiting.discard(agent.id)
 
     async def _missed(self, agent: Record, reason: str) -> None:
         self._failures[agent.id] += 1
