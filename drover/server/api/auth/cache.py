@@ -23,9 +23,10 @@ _SHARED_SECONDS = 3.0
 class RowCache(Generic[K, V]):
     """At most ``size`` values; the least recently used goes first."""
 
-    def __init__(self, store: Store, *, size: int = 10_000) -> None:
-        self._store = store
+    def __init__(self, store: Store, *, size: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lifetime = float("inf") if store.database.exclusive else _SHARED_SECONDS
         self._size = size
+        self._clock = clock
         self._entries: OrderedDict[K, tuple[V, tuple[Row, ...], float]] = OrderedDict()
         self._users: dict[Row, set[K]] = {}
         self._generation = 0
@@ -33,7 +34,7 @@ class RowCache(Generic[K, V]):
     async def get(self, key: K, load: Callable[[], Awaitable[V]], rows: Callable[[V], Iterable[Row]]) -> V:
         """The value, loaded when it is not at hand. ``rows`` names what it was made from; no rows: not kept."""
         entry = self._entries.get(key)
-        if entry is not None and entry[2] > time.monotonic():
+        if entry is not None and entry[2] > self._clock():
             self._entries.move_to_end(key)
             return entry[0]
         generation = self._generation
@@ -47,17 +48,11 @@ class RowCache(Generic[K, V]):
         for key in list(self._users.get(row, ())):
             self._remove(key)
 
-    def clear(self) -> None:
-        self._generation += 1
-        self._entries.clear()
-        self._users.clear()
-
     def _put(self, key: K, value: V, rows: tuple[Row, ...]) -> None:
         self._remove(key)
         if not rows:
             return
-        lifetime = float("inf") if self._store.database.exclusive else _SHARED_SECONDS
-        self._entries[key] = (value, rows, time.monotonic() + lifetime)
+        self._entries[key] = (value, rows, self._clock() + self._lifetime)
         for row in rows:
             self._users.setdefault(row, set()).add(key)
         if len(self._entries) > self._size:

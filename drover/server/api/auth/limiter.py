@@ -1,4 +1,8 @@
-"""Slows down guessing: each failed log-in of a name from an address doubles the wait before the next try."""
+"""Slows down guessing: each failed log-in of a name from an address doubles the wait before the next try.
+
+An address that keeps failing with many names has to wait, too: checking a password is costly on purpose, and that
+must not become a means to keep the server busy.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _FREE_TRIES = 3
+_FREE_TRIES_OF_ADDRESS = 30
+_ANY_NAME = ""
 _LONGEST_SECONDS = 300.0
 _FORGET_SECONDS = 3600.0
 _REMEMBERED = 10_000
@@ -31,18 +37,22 @@ class LoginLimiter:
 
     def wait_seconds(self, login: str, address: str) -> float:
         """How long the next try has to wait; 0 when it may come now."""
-        found = self._failures.get(_key(login, address))
-        return 0.0 if found is None else max(0.0, found.blocked_until - self._clock())
+        found = (self._failures.get(key) for key in (_key(login, address), (_ANY_NAME, address)))
+        return max([0.0, *(each.blocked_until - self._clock() for each in found if each is not None)])
 
     def failed(self, login: str, address: str) -> None:
-        key, now = _key(login, address), self._clock()
+        self._count(_key(login, address), _FREE_TRIES)
+        self._count((_ANY_NAME, address), _FREE_TRIES_OF_ADDRESS)
+
+    def _count(self, key: Key, free_tries: int) -> None:
+        now = self._clock()
         found = self._failures.pop(key, None)
         if found is None or now - found.last > _FORGET_SECONDS:
             found = _Failures(0, now, now)
         found.count += 1
         found.last = now
-        if found.count >= _FREE_TRIES:
-            found.blocked_until = now + min(_LONGEST_SECONDS, 2.0 ** (found.count - _FREE_TRIES))
+        if found.count >= free_tries:
+            found.blocked_until = now + min(_LONGEST_SECONDS, 2.0 ** min(found.count - free_tries, 32))
         self._failures[key] = found
         while len(self._failures) > _REMEMBERED:
             self._failures.popitem(last=False)

@@ -12,6 +12,7 @@ from drover.server.api.auth.access import AccessControl
 from drover.server.api.auth.directory import usable
 from drover.server.api.auth.scripts import agent_image, registration_command, script_base
 from drover.server.api.call import Call
+from drover.server.api.draft import Draft
 from drover.server.api.errors import forbidden, invalid, not_found
 from drover.server.api.extensions import Extensions
 from drover.server.api.ids import parse_id
@@ -28,6 +29,7 @@ from drover.server.resources import Schema
 from drover.server.store import Record
 
 _SHORTEST_KEY, _LONGEST_KEY = 8, 512
+_WORKING_KINDS = frozenset({REGISTER, "pullTask"})
 _GONE = frozenset({"removing", "removed", "purging", "purged"})
 
 
@@ -39,6 +41,7 @@ def install(extensions: Extensions, access: AccessControl) -> None:
     extensions.reads(REGISTER)(registration.read)
     extensions.creates(REGISTER)(registration.create)
     extensions.computes("genericObject")(_blank_register)
+    extensions.rule("genericObject")(_refuse_working_kinds)
 
 
 class Registration:
@@ -144,6 +147,12 @@ class Registration:
                     }
             shown.append(record.merged(secrets))
         return shown
+
+
+async def _refuse_working_kinds(draft: Draft) -> None:
+    """A generic object may be of any kind but those that start work: these have types, and rules, of their own."""
+    if draft.creating and draft.schema.id == "genericObject" and draft.kind in _WORKING_KINDS:
+        raise invalid("InvalidOption", "kind", f"Create a {draft.kind} through its own type")
 
 
 async def _blank_register(call: Call, records: Sequence[Record]) -> Mapping[int, Mapping[str, Any]]:

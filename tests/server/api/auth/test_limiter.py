@@ -32,6 +32,17 @@ def test_spelling_does_not_help_but_another_address_is_another_client() -> None:
     assert limiter.wait_seconds("admin", "192.0.2.2") == 0
 
 
+def test_an_address_that_tries_many_names_waits_as_well() -> None:
+    clock = Clock()
+    limiter = LoginLimiter(clock)
+    for number in range(29):
+        limiter.failed(f"user{number}", "192.0.2.1")
+    assert limiter.wait_seconds("admin", "192.0.2.1") == 0
+    limiter.failed("user29", "192.0.2.1")
+    assert limiter.wait_seconds("admin", "192.0.2.1") > 0
+    assert limiter.wait_seconds("admin", "192.0.2.2") == 0
+
+
 def test_success_and_time_forgive() -> None:
     clock = Clock()
     limiter = LoginLimiter(clock)

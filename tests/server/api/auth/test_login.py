@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 
 import pytest
 
@@ -117,3 +118,38 @@ async def test_with_access_control_off_everybody_is_admin_unless_asked_to_prove_
     answer = await server.client().get("accounts")
     assert (answer.status, answer.headers["x-api-user-id"]) == (200, "1a1")
     assert (await server.client(x_enforce_authentication="true").get("accounts")).status == 401
+
+
+async def test_a_new_login_ends_the_others_where_that_is_asked_for(server: Server) -> None:
+    first = await server.admin()
+    await server.set_setting("api.auth.restrict.concurrent.sessions", "true")
+    second = await server.admin()
+    assert (await first.get("accounts")).status == 401
+    assert (await second.get("accounts")).status == 200
+
+
+async def test_expired_sessions_are_cleaned_up_by_later_logins(server: Server) -> None:
+    await server.admin()
+    store = server.context.store
+    (session,) = await store.find_by("authToken")
+    changes = store.changes()
+    changes.update(session, {"expires": 1})
+    await store.commit(changes)
+    await server.admin()
+    assert [each.id for each in await store.find_by("authToken")] != [session.id]
+    assert len(await store.find_by("authToken")) == 1
+
+
+async def test_an_old_hash_is_replaced_when_its_owner_logs_in(server: Server) -> None:
+    store = server.context.store
+    salt = "00112233445566778899"
+    old = f"SHA256:{salt}:{hashlib.sha256(f'{salt}old password'.encode()).hexdigest()}"
+    changes = store.changes()
+    (credential,) = await store.find_by("credential", kind="password")
+    changes.update(credential, {"secretValue": old})
+    await store.commit(changes)
+    await server.login("admin", "old password")
+    renewed = await store.get("credential", credential.id)
+    assert renewed is not None
+    assert renewed["secretValue"].startswith("$argon2id$")
+    await server.login("admin", "old password")

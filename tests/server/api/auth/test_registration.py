@@ -209,6 +209,13 @@ async def test_whoever_may_not_add_hosts_sees_no_registration_token(server: Serv
         assert token["token"].encode() not in (await nora.get(path)).content
 
 
+async def test_a_registration_cannot_be_smuggled_in_as_a_generic_object(server: Server) -> None:
+    owner = await server.admin(PROJECT)
+    refused = await owner.post("genericobjects", {"kind": "register", "key": HOST})
+    assert (refused.status, refused.json["code"]) == (422, "InvalidOption")
+    assert (await owner.post("genericobjects", {"kind": "webhookReceiver", "key": "k"})).status == 201
+
+
 async def test_stream_tokens_of_others_are_refused(server: Server) -> None:
     with pytest.raises(InvalidToken):
         server.access.host_keys.verify("a.b.c")
