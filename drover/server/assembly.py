@@ -42,6 +42,7 @@ from drover.server.api.types import (
     secrets,
     tokens,
 )
+from drover.server.api.types import tasks as task_types
 from drover.server.api.urls import Urls
 from drover.server.bus import Bus
 from drover.server.lifecycle import Engine, Handlers, Watch
@@ -133,6 +134,7 @@ async def _running(
     config = ApiConfig(trusted_proxies=tuple(trusted_proxies))
     subscriptions, tunnels, routes = _channels(context, access, extensions, config)
     register_types(extensions, context)
+    task_types.register(extensions, hosting.tasks.execute)
     for family in _FAMILIES:
         family.install(extensions, access)
     authenticate = InternalAuthenticator(access.authenticate)

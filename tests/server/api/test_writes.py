@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import zipfile
 
 import pytest
 
@@ -312,3 +314,20 @@ async def test_posting_to_a_child_link(owner: ApiClient) -> None:
     assert back.json["id"] == stack
     included = await owner.get("services", query={"include": "stack"})
     assert included.json["data"][0]["stack"]["name"] == "shop"
+
+
+async def test_a_stack_is_exported_as_compose_files(owner: ApiClient) -> None:
+    stack = await new_stack(owner)
+    made = await owner.post(
+        "services", {"name": "web", "stackId": stack, "scale": 2, "launchConfig": {"imageUuid": "docker:nginx:1"}}
+    )
+    assert made.status == 201
+    files = await owner.post(f"stacks/{stack}", query={"action": "exportconfig"})
+    assert files.status == 200, files.json
+    assert "image: nginx:1" in files.json["dockerComposeConfig"]
+    assert "scale: 2" in files.json["rancherComposeConfig"]
+    shown = (await owner.get(f"stacks/{stack}")).json
+    archive = await owner.get(shown["links"]["composeConfig"])
+    assert archive.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(archive.content)) as opened:
+        assert opened.read("docker-compose.yml").decode() == files.json["dockerComposeConfig"]

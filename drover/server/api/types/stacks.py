@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
-from drover.compose.export import ExportNames, ServiceName, export_stack
+from starlette.responses import Response
+
+from drover.compose.export import ComposeFiles, ExportNames, ServiceName, export_stack
 from drover.server.api.call import Call
 from drover.server.api.draft import Draft
 from drover.server.api.errors import ApiError, forbidden, invalid
@@ -26,6 +30,8 @@ def register(extensions: Extensions) -> None:
     extensions.action("deactivateservices", "stack")(_deactivate_services)
     extensions.action("addoutputs", "stack")(_add_outputs)
     extensions.action("exportconfig", "stack")(export_config)
+    extensions.link("composeConfig", "stack")(compose_archive)
+    extensions.names_links("stack")(lambda call, record: ("composeConfig",))
     extensions.prepares("upgrade", "stack")(_prepare_upgrade)
     extensions.filters_actions("stack")(_without_system_actions)
 
@@ -100,20 +106,34 @@ async def _prepare_upgrade(call: Call, record: Record, given: dict[str, Any]) ->
 
 async def export_config(call: Call, record: Record, given: dict[str, Any]) -> Output:
     """The stack, or some of its services, as Compose files."""
+    files = await _exported(call, record, given.get("serviceIds"))
+    return Output(
+        type="composeConfig",
+        values={"dockerComposeConfig": files.docker_compose, "rancherComposeConfig": files.rancher_compose},
+    )
+
+
+async def compose_archive(call: Call, record: Record) -> Response:
+    """The stack's Compose files as a zip."""
+    files = await _exported(call, record, None)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("docker-compose.yml", files.docker_compose)
+        archive.writestr("rancher-compose.yml", files.rancher_compose)
+    headers = {"Content-Disposition": f'attachment; filename="compose-1st{record.id}.zip"'}
+    return Response(buffer.getvalue(), media_type="application/zip", headers=headers)
+
+
+async def _exported(call: Call, record: Record, chosen: Sequence[int] | None) -> ComposeFiles:
     services = await call.store.find_by("service", stackId=record.id, removed=None)
-    chosen = given.get("serviceIds")
     if chosen:
         services = [each for each in services if each.id in chosen]
     templates = await call.store.find_by("volumeTemplate", stackId=record.id, removed=None)
-    files = export_stack(
+    return export_stack(
         stack_name=str(record.name),
         services=await render_items(call, services),
         volume_templates=[each.values for each in templates],
         names=await _names(call, record),
-    )
-    return Output(
-        type="composeConfig",
-        values={"dockerComposeConfig": files.docker_compose, "rancherComposeConfig": files.rancher_compose},
     )
 
 
