@@ -19,6 +19,7 @@ import structlog
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.services.digest import BROKEN, Digest, Status
 from drover.server.orchestration.services.hosts import HostsView
+from drover.server.orchestration.services.journal import ERROR, TROUBLE, plan_entry
 from drover.server.orchestration.services.loading import load_digest, load_spec, narrow
 from drover.server.orchestration.services.planner import Steps, converged, plan
 from drover.server.orchestration.services.repairs import Repairs
@@ -180,12 +181,19 @@ class Reconciler:
         if await self._rescale(service, spec, done=done, failed=failed):
             done = False
         standing = Standing(done, problem, len(digest.units))
+        if problem is not None and problem != service.standing.problem:
+            await self._note(spec, problem)
         service.standing = standing
         _answer(waiting, standing)
         if steps.more:
             self.trigger(service_id)
         elif held:
             self._trigger_later(service_id, max(0.02, min(held.values()) - now))
+
+    async def _note(self, spec: ServiceSpec, problem: str) -> None:
+        changes = self._context.store.changes()
+        plan_entry(changes, spec, TROUBLE, problem, level=ERROR)
+        await self._context.store.commit(changes)
 
     async def _rescale(self, service: _Service, spec: ServiceSpec, *, done: bool, failed: bool) -> bool:
         """Let a scale policy take its next step. True when the service is to become something else now."""

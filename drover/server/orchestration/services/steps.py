@@ -10,6 +10,7 @@ from drover.server.lifecycle import ProcessConflict
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.instances.plan import plan_instance, plan_stop_and_remove
 from drover.server.orchestration.services.digest import GONE, REQUESTED_HOST_LABEL, Digest, Member, Unit
+from drover.server.orchestration.services.journal import CREATED, DELETED, STARTED, named, plan_entry
 from drover.server.orchestration.services.members import member_values
 from drover.server.orchestration.services.planner import NewUnit, Steps
 from drover.server.orchestration.services.spec import LaunchConfig, ServiceSpec
@@ -20,8 +21,8 @@ RECONCILE = {"reconcileState": True}
 
 async def take(context: Context, spec: ServiceSpec, digest: Digest, steps: Steps) -> None:
     """Commit the steps. Each kind stands alone, so that a lost race in one does not hold up the others."""
-    await _remove(context, steps)
-    await _start(context, steps)
+    await _remove(context, spec, steps)
+    await _start(context, spec, steps)
     if steps.new_units or steps.new_members:
         await _create(context, spec, digest, steps)
 
@@ -47,6 +48,8 @@ async def _create(context: Context, spec: ServiceSpec, digest: Digest, steps: St
             siblings = {config: member.id for config, member in known.by_config().items()}
             _plan_members(context, changes, spec, known.record, configs, siblings, counter)
     changes.update(spec.record, {"createIndex": counter.value})
+    made = [str(record.name) for record in changes.inserts.values() if record.type == "instance"]
+    plan_entry(changes, spec, CREATED, named("Creating", made))
     await store.commit(changes)
 
 
@@ -131,7 +134,7 @@ def _in_order(configs: list[LaunchConfig]) -> list[LaunchConfig]:
     return ordered
 
 
-async def _remove(context: Context, steps: Steps) -> None:
+async def _remove(context: Context, spec: ServiceSpec, steps: Steps) -> None:
     members = len(steps.remove_members) + sum(len(unit.members) for unit in steps.remove_units)
     if not members and not steps.remove_units:
         return
@@ -141,7 +144,17 @@ async def _remove(context: Context, steps: Steps) -> None:
         plan_unit_removal(context, changes, unit)
     for member in steps.remove_members:
         plan_member_removal(context, changes, member)
+    _log_removal(changes, spec, steps)
     await _commit_or_split(context, changes, steps)
+
+
+def _log_removal(changes: Changes, spec: ServiceSpec, steps: Steps) -> None:
+    surplus = [str(member.record.name) for unit in steps.remove_units for member in unit.members.values()]
+    if surplus:
+        plan_entry(changes, spec, DELETED, named("Removing extra", surplus))
+    replaced = [str(member.record.name) for member in steps.remove_members]
+    if replaced:
+        plan_entry(changes, spec, DELETED, named("Removing unhealthy or broken", replaced))
 
 
 async def _commit_or_split(context: Context, changes: Changes, steps: Steps) -> None:
@@ -184,7 +197,7 @@ def plan_member_removal(context: Context, changes: Changes, member: Member) -> N
     plan_stop_and_remove(context, changes, member.record, RECONCILE)
 
 
-async def _start(context: Context, steps: Steps) -> None:
+async def _start(context: Context, spec: ServiceSpec, steps: Steps) -> None:
     if not steps.start:
         return
     await context.store.ensure_ids("processInstance", len(steps.start) + 16)
@@ -194,6 +207,7 @@ async def _start(context: Context, steps: Steps) -> None:
             context.engine.schedule(changes, "instance.start", member.record)
         except ProcessConflict:
             continue  # already on its way
+    plan_entry(changes, spec, STARTED, named("Starting stopped", [str(member.record.name) for member in steps.start]))
     try:
         await context.store.commit(changes)
     except StoreError:

@@ -65,7 +65,7 @@ class World:
         )
         self.context.engine.schedule(changes, "agent.create", agent)
         await self.store.commit(changes)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (found := await self.store.find_by("host", agentId=agent.id, state="active")):
                 await asyncio.sleep(0.02)
         host = found[0]
@@ -113,7 +113,7 @@ class World:
         await self.store.commit(changes)
         return planned
 
-    async def until(self, record: Record, state: str, *, timeout: float = 20) -> Record:
+    async def until(self, record: Record, state: str, *, timeout: float = 40) -> Record:
         found = await self.context.watch.until(
             record.type, record.id, lambda r: r is not None and r.state == state, timeout=timeout
         )
@@ -125,7 +125,7 @@ class World:
         found = await self.store.find_by("instance", serviceId=service.id, removed=None)
         return sorted((r for r in found if not states or r.state in states), key=lambda r: str(r.name))
 
-    async def until_names(self, service: Record, *names: str, timeout: float = 20) -> list[Record]:
+    async def until_names(self, service: Record, *names: str, timeout: float = 40) -> list[Record]:
         """Wait until exactly these containers of the service exist, all running."""
         async with asyncio.timeout(timeout):
             while True:

@@ -15,7 +15,7 @@ from tests.server.orchestration.services.conftest import World
 pytestmark = pytest.mark.anyio
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], timeout: float = 10) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], timeout: float = 30) -> None:
     async with asyncio.timeout(timeout):
         while not await condition():
             await asyncio.sleep(0.02)

@@ -93,7 +93,7 @@ async def test_a_global_service_follows_the_hosts(world: World) -> None:
 async def test_without_a_host_the_service_waits_and_says_why(world: World) -> None:
     service = await world.create_service()
     found = await world.context.watch.until(
-        "service", service.id, lambda r: r is not None and r["transitioningMessage"] is not None, timeout=5
+        "service", service.id, lambda r: r is not None and r["transitioningMessage"] is not None, timeout=20
     )
     assert found is not None
     assert "add a host" in found["transitioningMessage"]
@@ -107,7 +107,7 @@ async def test_what_fits_nowhere_says_why_per_host(world: World) -> None:
     labels = {"io.rancher.scheduler.affinity:host_label": "zone=b"}
     service = await world.create_service(launchConfig={"labels": labels})
     found = await world.context.watch.until(
-        "service", service.id, lambda r: r is not None and r["transitioningMessage"] is not None, timeout=10
+        "service", service.id, lambda r: r is not None and r["transitioningMessage"] is not None, timeout=30
     )
     assert found is not None
     assert "Allocation failed" in found["transitioningMessage"]
@@ -122,7 +122,7 @@ async def test_deactivate_stops_and_activate_starts(world: World) -> None:
     await world.until(service, "active")
     await world.run("service.deactivate", service)
     await world.until(service, "inactive")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(await world.containers(service, "stopped")) != 2:
             await asyncio.sleep(0.02)
     await world.run("service.activate", service)
@@ -136,7 +136,7 @@ async def test_removal_removes_every_container(world: World) -> None:
     await world.until(service, "active")
     await world.run("service.remove", service)
     await world.until(service, "removed")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await world.containers(service):
             await asyncio.sleep(0.02)
 
@@ -182,5 +182,18 @@ async def test_health_is_added_up(world: World) -> None:
     await world.until(service, "active")
     for type_name, row_id in (("service", service.id), ("stack", service["stackId"]), ("account", world.account.id)):
         await world.context.watch.until(
-            type_name, row_id, lambda r: r is not None and r["healthState"] == "healthy", timeout=5
+            type_name, row_id, lambda r: r is not None and r["healthState"] == "healthy", timeout=20
         )
+
+
+async def test_the_service_log_tells_what_was_done(world: World) -> None:
+    await world.add_host()
+    service = await world.create_service(scale=5)
+    await world.until(service, "active")
+    await world.run("service.update", service, {"scale": 1})
+    await world.until_names(service, "shop-web-1")
+    entries = await world.store.find_by("serviceLog", serviceId=service.id)
+    assert [entry["description"] for entry in entries] == [
+        "Creating 5 containers: shop-web-1, shop-web-2, shop-web-3 and 2 more",
+        "Removing extra 4 containers: shop-web-5, shop-web-4, shop-web-3 and 1 more",
+    ]
