@@ -59,6 +59,17 @@ def test_output_and_status_without_a_terminal(server: WireServer, environ: dict[
     ]
 
 
+def test_the_mark_that_ends_the_flags_is_not_part_of_the_command(server: WireServer, environ: dict[str, str]) -> None:
+    async def program(socket: web.WebSocketResponse) -> None:
+        await socket.send_str(":exitCode:0")
+
+    server.streams["exec"] = program
+    subprocess.run(command("exec", "job", "--", "echo", "--", "x"), env=environ, check=True, timeout=20)
+    assert [body["command"] for body in server.bodies] == [["echo", "--", "x"]]
+    nothing = subprocess.run(command("exec", "job", "--"), env=environ, capture_output=True, timeout=20)
+    assert (nothing.returncode, b"nothing to run" in nothing.stderr) == (2, True)
+
+
 def test_standard_input_is_piped_and_ends(server: WireServer, environ: dict[str, str]) -> None:
     server.streams["exec"] = cat
     data = os.urandom(200_000)

@@ -52,6 +52,17 @@ def test_ps_shows_services_with_two_requests(shop: WireServer, drover: Run) -> N
     assert any("system=false" in request and "removed_null=1" in request for request in shop.requests)
 
 
+def test_the_scale_counts_units_not_containers(server: WireServer, drover: Run) -> None:
+    stack = server.add("stack", name="shop", system=False)
+    common = {"stackId": stack["id"], "instanceIds": ["1i1", "1i2", "1i3", "1i4"], "system": False}
+    server.add("service", name="pair", scale=2, currentScale=2, **common)
+    everywhere = {"labels": {"io.rancher.scheduler.global": "true"}}
+    server.add("service", name="everywhere", scale=1, currentScale=4, launchConfig=everywhere, **common)
+    pair, glob = drover("ps").stdout.splitlines()[1:]
+    assert " 2/2 " in pair
+    assert " 4/global " in glob
+
+
 def test_ps_containers_with_two_requests(shop: WireServer, drover: Run) -> None:
     shop.requests.clear()
     result = drover("ps", "-c")

@@ -35,6 +35,10 @@ def execute(
     ] = None,
 ) -> None:
     """Run a program in a container; the exit status is that of the program."""
+    # `drover exec web -- ls -l`: the mark that ends the flags is not a program.
+    words = command[1:] if command[0] == "--" else command
+    if not words:
+        raise typer.BadParameter("nothing to run", param_hint="COMMAND")
 
     async def work(session: Session) -> int:
         from drover.cli import terminal
@@ -46,7 +50,7 @@ def execute(
         with_tty = terminal.is_terminal() if tty is None else tty
         # A shell at a terminal is meant to be typed into, as with the Rancher CLI, which knows no -i.
         with_stdin = interactive or (with_tty and terminal.is_terminal())
-        async with await open_exec(session.client, container, command, tty=with_tty, stdin=with_stdin) as stream:
+        async with await open_exec(session.client, container, words, tty=with_tty, stdin=with_stdin) as stream:
             with contextlib.ExitStack() as stack:
                 if with_tty and with_stdin:
                     stack.enter_context(terminal.raw_mode())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SERVICE_HEADERS = ("ID", "TYPE", "NAME", "IMAGE", "STATE", "SCALE", "SYSTEM", "ENDPOINTS", "DETAIL")
 CONTAINER_HEADERS = ("ID", "NAME", "IMAGE", "STATE", "HOST", "IP", "DOCKER", "DETAIL")
+GLOBAL = "io.rancher.scheduler.global"
 
 services = list_group("Services of the environment.")
 
@@ -115,7 +116,7 @@ def service_rows(found: Iterable[Resource], stacks: Mapping[str, Resource]) -> l
             name,
             _image(service.mapping("launchConfig")),
             service.shown_state,
-            f"{len(service.sequence('instanceIds'))}/{service.text('scale') or '-'}",
+            _scale(service),
             bool(service.get("system")),
             endpoints(service.get("publicEndpoints")),
             service.transitioning_message,
@@ -133,6 +134,17 @@ def service_rows(found: Iterable[Resource], stacks: Mapping[str, Resource]) -> l
             ]
             rows.append(Row(service.id, again, data))
     return rows
+
+
+def _scale(service: Resource) -> str:
+    """Units that are there and units wanted; how many a global service wants depends on the hosts alone."""
+    units = service.get("currentScale")
+    if units is None:
+        # Some servers do not count units; the containers of sidekicks are among these.
+        units = len(service.sequence("instanceIds"))
+    labels = service.mapping("launchConfig").get("labels") or {}
+    everywhere = str(labels.get(GLOBAL, "")).lower() == "true"
+    return f"{units}/{'global' if everywhere else service.text('scale') or '-'}"
 
 
 def container_rows(found: Iterable[Resource], hosts: Iterable[Resource]) -> list[Row]:
