@@ -109,7 +109,7 @@ class AuditTrail:
                 "kind": TYPE,
                 "accountId": caller.policy_account_id,
                 "authenticatedAsAccountId": caller.account_id,
-                "authenticatedAsIdentityId": identity.id if identity else None,
+                "authenticatedAsIdentityId": identity.id.removeprefix("1i!") if identity else None,
                 "authType": caller.auth_type,
                 "clientIp": call.client_ip,
                 "created": now_ms(),

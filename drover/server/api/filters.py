@@ -16,7 +16,7 @@ from drover.server.api.grammar import parse_type
 from drover.server.api.ids import parse_id
 from drover.server.api.scope import Conditions, account_scope, kinds_of, stored_kind
 from drover.server.resources import Schema
-from drover.server.resources.tables import column_fields
+from drover.server.resources.tables import IDENTITY, column_fields
 from drover.server.store import Condition
 
 Operator = Literal["eq", "ne", "lt", "lte", "gt", "gte", "prefix", "like", "notlike", "null", "notnull"]
@@ -67,6 +67,11 @@ def conditions_of(call: Call, schema: Schema, given: dict[str, list[tuple[str, s
 
 def _value(call: Call, type_text: str, name: str, text: str, op: Operator) -> Any:
     kind = "reference" if name == "id" else parse_type(type_text).name
+    if type_text == IDENTITY and op in ("eq", "ne"):
+        found = parse_id(text)
+        return found if isinstance(found, str) else None
+    if type_text == IDENTITY:
+        kind = "string"
     try:
         match kind:
             case "reference":

@@ -19,6 +19,7 @@ from drover.server.api.grammar import FieldType, parse_type
 from drover.server.api.ids import parse_id
 from drover.server.api.scope import load_visible, stored_kind
 from drover.server.resources import Schema, SchemaField, catalog
+from drover.server.resources.tables import COLUMN_LENGTH
 
 Mode = Literal["create", "update"]
 
@@ -198,11 +199,12 @@ def _check_text(each: SchemaField, value: str) -> None:
             f"{name} must have at least {each.min_length} characters",
             detail=conversion.shorten(value),
         )
-    if each.max_length is not None and len(value) > each.max_length:
+    longest = each.max_length or (COLUMN_LENGTH if each.column else None)
+    if longest is not None and len(value) > longest:
         raise invalid(
             "MaxLengthExceeded",
             name,
-            f"{name} must have at most {each.max_length} characters",
+            f"{name} must have at most {longest} characters",
             detail=conversion.shorten(value),
         )
     if each.options and value not in each.options:

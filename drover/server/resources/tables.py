@@ -39,8 +39,10 @@ INDEXED = frozenset(
     {"deploymentUnitUuid", "externalId", "key", "ownerId", "poolId", "processName", "publicValue", "resourceId"}
     | {"runAfter"}
 )  # beside every reference: what the server looks rows up by
+COLUMN_LENGTH = 255  # characters of a text column whose field declares no longest length
 LONGEST_VARCHAR = 4096  # longer text is TEXT: MariaDB counts every VARCHAR against 64 KiB a row
 INDEX_PREFIX = 255  # characters of longer text that an index of MariaDB holds
+IDENTITY = "reference[identity]"  # no row: a provider and its own id, such as ``github_user:12``
 LONGEST_NAME = 63  # of an index in PostgreSQL
 
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -83,13 +85,15 @@ def _column(name: str, field: Field) -> sa.Column[Any]:
 
 
 def _column_type(field: Field) -> sa.types.TypeEngine[Any]:
+    if field.type == IDENTITY:
+        return sa.String(COLUMN_LENGTH)
     if field.type in ("int", "date") or field.type.startswith("reference["):
         return sa.BigInteger()
     if field.type == "boolean":
         return sa.Boolean()
     if (field.max_length or 0) > LONGEST_VARCHAR:
         return LONG_TEXT
-    return sa.String(field.max_length or 255)
+    return sa.String(field.max_length or COLUMN_LENGTH)
 
 
 def _is_reference(field: Field) -> bool:

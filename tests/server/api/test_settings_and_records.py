@@ -154,3 +154,16 @@ async def test_action_links_take_the_place_of_actions(owner: ApiClient) -> None:
     shown = (await owner.get("stacks", headers={"x-api-action-links": "true"})).json["data"][0]
     assert "actions" not in shown
     assert "addoutputs" in shown["actionLinks"]
+
+
+async def test_the_audit_log_names_the_person(app: Starlette, admin: ApiClient, context: Context) -> None:
+    changes = context.store.changes()
+    changes.insert(
+        "auditLog", {"kind": "auditLog", "accountId": 1, "authenticatedAsIdentityId": "github_user:12", "created": 1}
+    )
+    await context.store.commit(changes)
+    person = "1i!github_user:12"
+    found = (await admin.get("auditlogs", query={"authenticatedAsIdentityId": person})).json["data"]
+    assert [each["authenticatedAsIdentityId"] for each in found] == [person]
+    none = await admin.get("auditlogs", query={"authenticatedAsIdentityId": "1i!github_user:13"})
+    assert none.json["data"] == []

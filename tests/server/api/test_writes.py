@@ -46,6 +46,7 @@ async def test_refusals_of_a_container(owner: ApiClient) -> None:
         ({"imageUuid": "docker:x", "capAdd": ["EVERYTHING"]}, (422, "InvalidOption", "capAdd")),
         ({"imageUuid": "docker:x", "name": "-x"}, (422, "InvalidCharacters", "name")),
         ({"imageUuid": "docker:x", "name": "x" * 64}, (422, "MaxLengthExceeded", "name")),
+        ({"imageUuid": "docker:x", "hostname": "h" * 256}, (422, "MaxLengthExceeded", "hostname")),
         ({"imageUuid": "docker:x", "dataVolumes": ["data"]}, (422, "InvalidOption", "dataVolumes")),
         ({"imageUuid": "docker:x", "count": 100000}, (422, "MaxLimitExceeded", "count")),
         ({"imageUuid": "docker:x", "labels": {"a": None, "b": {}}}, (422, "InvalidFormat", "labels")),
