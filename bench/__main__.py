@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 import time
@@ -17,6 +18,7 @@ from rich.console import Console
 from bench import engine, idle, replace, scale, startup
 from bench.machine import Busy, describe_machine
 from bench.options import Options
+from bench.priority import precedence
 from bench.processes import BenchError
 from bench.report import show, write
 from bench.result import Result
@@ -40,6 +42,9 @@ def main(
     profile: Annotated[
         Path | None, typer.Option(help="Directory for profiles of the measured programs; slows them down.")
     ] = None,
+    first: Annotated[
+        bool, typer.Option("--precedence", help="Go before the machine's other programs, if it is not idle (root).")
+    ] = False,
     imports: Annotated[bool, typer.Option("--imports", help="Break the start-up's imports down by package.")] = False,
 ) -> None:
     """Measure, print tables, write results."""
@@ -53,7 +58,8 @@ def main(
     work = Path(tempfile.mkdtemp(prefix="drover-bench-"))
     options = Options(work=work, quick=quick, profile=profile, imports=imports)
     try:
-        found = asyncio.run(_run([(name, BENCHES[name]) for name in chosen], options, console))
+        with precedence() if first else contextlib.nullcontext():
+            found = asyncio.run(_run([(name, BENCHES[name]) for name in chosen], options, console))
     except BenchError as error:
         console.print(f"bench: {error}", style="red")
         raise typer.Exit(1) from error

@@ -14,7 +14,9 @@ import msgspec
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """``others_busy`` is how many cores other programs kept busy during the bench: what disturbed it."""
+    """``others_busy`` is how many cores other programs kept busy during the bench: what disturbed it. ``nice`` is the
+    priority of the measured programs, which inherit ours: below 0 on a machine that cannot be had alone.
+    """
 
     cores: int
     memory_gib: float
@@ -22,6 +24,7 @@ class Machine(msgspec.Struct, frozen=True):
     python: str
     date: str
     others_busy: float
+    nice: int = 0
 
 
 def describe_machine(since: Busy) -> Machine:
@@ -33,6 +36,7 @@ def describe_machine(since: Busy) -> Machine:
         python=platform.python_version(),
         date=time.strftime("%Y-%m-%d", time.gmtime()),
         others_busy=Busy.now().others_since(since),
+        nice=os.nice(0),
     )
 
 

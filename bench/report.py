@@ -93,6 +93,8 @@ def _circumstances(result: Result) -> str:
             f"{machine.cores} cores, {machine.memory_gib:g} GiB, Linux {machine.kernel}, Python {machine.python}, "
             f"others kept {machine.others_busy:g} cores busy, {machine.date}"
         )
+        if machine.nice:
+            parts.append(f"run at nice {machine.nice}")
     parts += [f"{name.replace('_', ' ')} {value}" for name, value in result.settings.items()]
     if result.seconds:
         parts.append(f"took {result.seconds:.0f} s")
