@@ -35,7 +35,7 @@ test-fast: venv ## Run the unit tests alone (no Docker, no databases; under 2 mi
 lint: venv ## Check style, formatting, types and the import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy --strict drover lab scripts/quickstart.py examples/hello/hello.py
+	@$(BIN)/mypy --strict drover lab bench scripts/quickstart.py examples/hello/hello.py
 	@$(BIN)/lint-imports
 
 format: venv ## Format the code
