@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TextIO
 
 import structlog
+import structlog.tracebacks
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 LEVELS: Mapping[str, int] = {
@@ -109,6 +110,11 @@ def _add_program(program: str) -> Processor:
 
 
 def _renderer(log_format: LogFormat, output: TextIO) -> list[Processor]:
+    """Stack traces without the values of local variables: among those are passwords and keys."""
     if log_format is LogFormat.JSON:
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(colors=output.isatty())]
+        tracebacks = structlog.processors.ExceptionRenderer(
+            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        )
+        return [tracebacks, structlog.processors.JSONRenderer()]
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=output.isatty(), exception_formatter=plain)]

@@ -72,3 +72,20 @@ def test_an_exception_is_one_json_line() -> None:
 def test_unknown_level_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown log level"):
         configure_logging("chatty")
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_stack_traces_show_no_values(log_format: str) -> None:
+    stream = io.StringIO()
+    configure_logging("info", log_format, stream=stream)
+    planted = "".join(["pass", "word-", "in-a-local"])
+
+    def fail(secret: str) -> None:
+        raise ValueError("broken")
+
+    try:
+        fail(planted)
+    except ValueError:
+        structlog.get_logger("test").exception("it.failed")
+    assert "broken" in stream.getvalue()
+    assert planted not in stream.getvalue()
