@@ -49,7 +49,7 @@ class Networks:
         self._subnets = Mirror(store, "subnet")
         self._by_account: dict[int, dict[int, Record]] = {}
         self._subnet_of: dict[int, Record] = {}
-        self._making = asyncio.Lock()
+        self._making: dict[int, asyncio.Task[None]] = {}
         self._networks.on_change(self._index_network)
         self._subnets.on_change(self._index_subnet)
 
@@ -96,9 +96,12 @@ class Networks:
         return chosen or _first(networks, MANAGED, kind=MANAGED)
 
     async def _make_defaults(self, account_id: int) -> None:
-        async with self._making:
-            if not self._by_account.get(account_id):
-                await self._commit_defaults(account_id)
+        """Once for all who wait: they go on together, so that their next reads share a statement."""
+        making = self._making.get(account_id)
+        if making is None:
+            making = self._making[account_id] = asyncio.create_task(self._commit_defaults(account_id))
+            making.add_done_callback(lambda _: self._making.pop(account_id, None))
+        await asyncio.shield(making)
 
     async def _commit_defaults(self, account_id: int) -> None:
         account = await self._store.get("account", account_id)
