@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from drover.server.api.grammar import FieldType, parse_type
 from drover.server.resources import Schema, SchemaField, schemas
 from tests.server.api.client import ApiClient
+from tests.server.conftest import ALL_DATABASES
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("database_address", ALL_DATABASES, indirect=True)]
 
 VERSIONS = ("v2-beta", "v1")
 NASTY = [

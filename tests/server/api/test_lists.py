@@ -5,8 +5,9 @@ import pytest
 from drover.server.orchestration.context import Context
 from tests.server.api.client import ApiClient
 from tests.server.api.conftest import PROJECT
+from tests.server.conftest import ALL_DATABASES
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("database_address", ALL_DATABASES, indirect=True)]
 
 COUNT = 25
 
