@@ -33,11 +33,10 @@ from drover.server.api.errors import ApiError, forbidden, not_allowed, not_found
 from drover.server.api.extensions import Extensions, Item, Output, Prepared, Result
 from drover.server.api.html import after_form, decode_form, html_response, is_form, static_routes, wants_html
 from drover.server.api.ids import parse_id
-from drover.server.api.include import embed, related_records, stored_base
+from drover.server.api.include import embed, link_condition, related_records, stored_base
 from drover.server.api.listing import item_collection, list_collection
 from drover.server.api.rendering import render_aligned, render_item, renderer_for
 from drover.server.api.request import (
-    VERSIONS,
     ApiConfig,
     Path,
     base_url,
@@ -54,9 +53,10 @@ from drover.server.api.scope import is_kind, load_visible, may_write
 from drover.server.api.status import status_routes
 from drover.server.api.urls import Urls
 from drover.server.api.validation import validate
+from drover.server.api.versions import version_list, version_root
 from drover.server.orchestration.context import Context
 from drover.server.resources import Link, Schema, catalog
-from drover.server.store import Condition, Record
+from drover.server.store import Record
 
 log = structlog.get_logger(__name__)
 
@@ -157,9 +157,7 @@ class Api:
     def _finish(self, exchange: _Exchange, response: Response) -> None:
         version = self.context.settings.get("rancher.server.version")
         add_headers(response, exchange.urls, version, exchange.client_ip, exchange.call)
-        set_cookies(
-            exchange.request, response, self.context.settings, secure=exchange.urls.base.startswith("https:")
-        )
+        set_cookies(exchange.request, response, self.context.settings, secure=exchange.urls.base.startswith("https:"))
         if exchange.method != "GET" and exchange.call is not None:
             self.audit.record(
                 exchange.call,
@@ -179,7 +177,7 @@ class Api:
         exchange.query = parse_query(request, self.config)
         exchange.method = method_of(request, exchange.query)
         if request.url.path.strip("/") == "":
-            return json_response(_version_list(exchange.urls))
+            return json_response(version_list(exchange.urls))
         if not is_api_path(request.url.path):
             raise not_found("There is nothing here; the API begins at /v2-beta")
         call = exchange.call = await self._identify(exchange)
@@ -191,7 +189,7 @@ class Api:
         if path.type_name is None:
             if exchange.method != "GET":
                 raise not_allowed()
-            return json_response(_version_root(call))
+            return json_response(version_root(call))
         return await self._route(exchange, call)
 
     async def _identify(self, exchange: _Exchange) -> Call:
@@ -442,7 +440,7 @@ class Api:
         self, exchange: _Exchange, call: Call, link: Link, target: Schema, record: Record, url: str
     ) -> Response:
         base = stored_base(link.type)
-        condition = _link_condition(call, link, base, record)
+        condition = link_condition(call, link, base, record)
         if base is not None and condition is not None:
             return json_response(
                 await list_collection(call, target, base, url, extra=(condition,), default_limit=_LINK_LIMIT)
@@ -489,46 +487,3 @@ def _schema_of(call: Call, record: Record, asked: Schema) -> Schema:
     """The schema of the row's own kind: a load balancer that was asked for as a service is judged as what it is."""
     found = renderer_for(call, record)
     return asked if found is None else found.schema
-
-
-def _link_condition(call: Call, link: Link, base: str | None, record: Record) -> Condition | None:
-    """The condition that makes a link an ordinary list of the other type, if one can."""
-    if base is None:
-        return None
-    columns = call.store.types[base].columns
-    if link.kind == "child":
-        name = {"environmentId": "stackId"}.get(str(link.field), str(link.field))
-        return Condition(name, "eq", record.id) if name in columns else None
-    if link.kind == "map" and link.path is not None and link.path[1] in columns:
-        value = record[link.path[0]]
-        return Condition(link.path[1], "eq", -1 if value is None else value)
-    return None
-
-
-def _version_list(urls: Urls) -> dict[str, Any]:
-    """``GET /``"""
-    return {
-        "type": "collection",
-        "resourceType": "apiVersion",
-        "links": {"self": f"{urls.base}/", "latest": f"{urls.base}/{VERSIONS[-1]}"},
-        "createTypes": {},
-        "actions": {},
-        "data": [
-            {"id": name, "type": "apiVersion", "links": {"self": f"{urls.base}/{name}"}, "actions": {}}
-            for name in VERSIONS
-        ],
-        "sortLinks": {},
-        "pagination": None,
-        "sort": None,
-        "filters": {},
-        "createDefaults": {},
-    }
-
-
-def _version_root(call: Call) -> dict[str, Any]:
-    """``GET /v2-beta``: where clients begin. Every type that the caller may list has a link."""
-    links = {"self": call.urls.prefix}
-    links.update(
-        (each.plural, call.urls.collection(each.plural)) for each in call.schemas if "GET" in each.collection_methods
-    )
-    return {"id": call.version, "type": "apiVersion", "links": links, "actions": {}}

@@ -108,3 +108,17 @@ async def _living(call: Call, type_name: str, condition: Condition) -> list[Reco
     if not call.show_removed and "removed" in call.store.types[type_name].columns:
         conditions.append(Condition("removed", "null"))
     return await call.store.find(Query(type_name, tuple(conditions), limit=_MOST_ROWS))
+
+
+def link_condition(call: Call, link: Link, base: str | None, record: Record) -> Condition | None:
+    """The condition that makes a link an ordinary list of the other type, if one can."""
+    if base is None:
+        return None
+    columns = call.store.types[base].columns
+    if link.kind == "child":
+        name = {"environmentId": "stackId"}.get(str(link.field), str(link.field))
+        return Condition(name, "eq", record.id) if name in columns else None
+    if link.kind == "map" and link.path is not None and link.path[1] in columns:
+        value = record[link.path[0]]
+        return Condition(link.path[1], "eq", -1 if value is None else value)
+    return None
