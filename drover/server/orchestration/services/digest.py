@@ -135,6 +135,10 @@ class Digest:
     def unit_of(self, instance_id: int) -> Unit | None:
         return self.units.get(self._unit_of.get(instance_id, ""))
 
+    def staying(self) -> int:
+        """Units that exist and are not on their way out."""
+        return sum(unit.record is not None for unit in self.units.values())
+
     def used_indexes(self) -> set[int]:
         return {unit.index for unit in self.units.values()}
 

@@ -141,25 +141,25 @@ class Reconciler:
                 continue
             self._dirty.discard(service_id)
             self._busy.add(service_id)
+            waiting = self._waiting.pop(service_id, [])
             try:
-                await self._pass(service_id)
+                _answer(waiting, await self._pass(service_id))
             except StoreError as lost:
                 log.info("service.pass_lost_race", service_id=service_id, reason=str(lost))
+                self._waiting[service_id].extend(waiting)
                 self._trigger_later(service_id, 0.05)
             except Exception as error:
                 log.exception("service.pass_failed", service_id=service_id)
-                self._settle(service_id, Standing(False, str(error) or type(error).__name__))
+                _answer(waiting, Standing(False, str(error) or type(error).__name__))
                 self._trigger_later(service_id, 5.0)
             finally:
                 self._busy.discard(service_id)
 
-    async def _pass(self, service_id: int) -> None:
+    async def _pass(self, service_id: int) -> Standing:
         started = self._clock()
-        waiting = self._waiting.pop(service_id, [])
         service = await self._service(service_id)
         if service is None or not service.digest.spec.active:
-            _answer(waiting, Standing(True))
-            return
+            return Standing(True)
         digest = service.digest
         spec = digest.spec
         for host_id in self._hosts.lost(spec.account_id) ^ digest.lost_hosts:
@@ -180,20 +180,29 @@ class Reconciler:
         done = converged(spec, digest, steps)
         if await self._rescale(service, spec, done=done, failed=failed):
             done = False
-        standing = Standing(done, problem, len(digest.units))
+        standing = Standing(done, problem, digest.staying())
+        if done:
+            await self._count(digest.spec, standing.units)
         if problem is not None and problem != service.standing.problem:
             await self._note(spec, problem)
         service.standing = standing
-        _answer(waiting, standing)
         if steps.more:
             self.trigger(service_id)
         elif held:
             self._trigger_later(service_id, max(0.02, min(held.values()) - now))
+        return standing
 
     async def _note(self, spec: ServiceSpec, problem: str) -> None:
         changes = self._context.store.changes()
         plan_entry(changes, spec, TROUBLE, problem, level=ERROR)
         await self._context.store.commit(changes)
+
+    async def _count(self, spec: ServiceSpec, units: int) -> None:
+        """Keep the shown number current: hosts come and go without a process of the service."""
+        if spec.record.state == "active" and spec.record["currentScale"] != units:
+            changes = self._context.store.changes()
+            changes.update(spec.record, {"currentScale": units})
+            await self._context.store.commit(changes)
 
     async def _rescale(self, service: _Service, spec: ServiceSpec, *, done: bool, failed: bool) -> bool:
         """Let a scale policy take its next step. True when the service is to become something else now."""
