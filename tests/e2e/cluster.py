@@ -35,7 +35,7 @@ class Cluster:
 
     # Deploying
 
-    def shell(self, script: str = "trap exit TERM; while :; do sleep 1; done", **fields: Any) -> dict[str, Any]:
+    def shell(self, script: str = "exec sleep 100000", **fields: Any) -> dict[str, Any]:
         """A service that runs a shell script in the small image."""
         return {"image": self.lab.image("lab/shell"), "command": ["sh", "-c", script], **fields}
 

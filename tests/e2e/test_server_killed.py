@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.e2e]
 WORKERS = 12
 
 
-@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.6, 1.0, 1.5])
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.5, 1.0])
 async def test_a_deployment_survives_the_death_of_the_server(cluster: Cluster, seconds: float) -> None:
     services = {
         "worker": cluster.shell(),
@@ -25,14 +25,19 @@ async def test_a_deployment_survives_the_death_of_the_server(cluster: Cluster, s
         await activation_began(cluster)
         await asyncio.sleep(seconds)
         await cluster.lab.kill_server()
+        at_the_kill = len(await cluster.on_engines("tough"))
+        await cluster.lab.start_server()
+        output, _ = await asyncio.wait_for(client.communicate(), 60)
     finally:
-        await asyncio.wait_for(client.communicate(), 60)
-    at_the_kill = len(await cluster.on_engines("tough"))
-    await cluster.lab.start_server()
-    # What the command had not asked for yet, it asks for now; what it had is not done twice.
-    await cluster.up("tough", services, {"worker": WORKERS, "app": 2})
+        if client.returncode is None:
+            client.kill()
+    print(f"killed {seconds} s after the activation began, with {at_the_kill} containers on the engines", end="; ")
+    print(f"`drover up` ended with {client.returncode}")
+    if client.returncode != 0:
+        # A request of it met the closed door. Said again, it asks only for what is missing.
+        assert "cannot reach" in output.decode(), output.decode()
+        await cluster.up("tough", services, {"worker": WORKERS, "app": 2})
     real = await cluster.until_agreed("tough", timeout=90)
-    print(f"killed {seconds} s after the activation, with {at_the_kill} containers on the engines")
     assert Counter(each.service for each in real) == {
         "tough/worker": WORKERS,
         "tough/app": 2,
