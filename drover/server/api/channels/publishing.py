@@ -35,7 +35,7 @@ class Publishing:
         if event.name.startswith("reply."):
             self._reply(call, event)
         elif _SERVICE_EVENT.match(event.name):
-            self._service_event(call, event)
+            await self._service_event(call, event)
         elif call.caller.raw_subscriptions:
             self._bus.publish(event)
         else:
@@ -49,7 +49,11 @@ class Publishing:
         except NotAsked as error:
             raise ApiError(409, "Conflict", f"Nobody waits for this reply: {error}") from error
 
-    def _service_event(self, call: Call, event: Event) -> None:
+    async def _service_event(self, call: Call, event: Event) -> None:
+        """Heard by everybody who may hear everything, and in the environment that the agent works for."""
+        account_id = call.caller.policy_account_id
+        if call.caller.agent_id is not None:
+            agent = await call.store.get("agent", call.caller.agent_id)
+            account_id = (agent and agent["agentResourcesAccountId"]) or account_id
         self._bus.publish(event)
-        scoped = msgspec.structs.replace(event, name=f"{event.name};account={call.caller.policy_account_id}")
-        self._bus.publish(scoped)
+        self._bus.publish(msgspec.structs.replace(event, name=f"{event.name};account={account_id}"))

@@ -61,6 +61,7 @@ class Subscriptions:
         self._base_url = base_url
         self._revocations = revocations
         self._open: set[asyncio.Task[None]] = set()
+        self._channels: dict[int, asyncio.Task[None]] = {}
 
     async def endpoint(self, socket: WebSocket) -> None:
         """The route: ``/{version}/subscribe`` and ``/{version}/projects/{project}/subscribe``."""
@@ -75,6 +76,8 @@ class Subscriptions:
         await socket.accept(headers=headers)
         task = asyncio.create_task(self._serve(socket, caller, names))
         self._open.add(task)
+        if agent and caller.agent_id is not None:
+            self._replace(caller.agent_id, task, socket)
         unwatch = self._revocations.watch(caller, lambda: _cancel(task))
         try:
             await task
@@ -84,7 +87,22 @@ class Subscriptions:
                 raise
         finally:
             self._open.discard(task)
+            if caller.agent_id is not None and self._channels.get(caller.agent_id) is task:
+                del self._channels[caller.agent_id]
             unwatch()
+
+    def _replace(self, agent_id: int, task: asyncio.Task[None], socket: WebSocket) -> None:
+        """A host's agent has one channel: the newest. Two would carry out every command twice."""
+        older = self._channels.get(agent_id)
+        self._channels[agent_id] = task
+        if older is not None and not older.done():
+            log.warning(
+                "agent.channel_replaced",
+                agent_id=agent_id,
+                by=socket.client.host if socket.client else None,
+                advice="if this repeats, two machines share one identity: start one with --new-identity",
+            )
+            older.cancel()
 
     def close_all(self) -> None:
         """The server stops: clients reconnect elsewhere, or here in a moment."""
