@@ -56,7 +56,7 @@ def main(
     if results is None and not (quick or profile):
         results = RESULTS
     work = Path(tempfile.mkdtemp(prefix="drover-bench-"))
-    options = Options(work=work, quick=quick, profile=profile, imports=imports)
+    options = Options(work=work, quick=quick, profile=profile, imports=imports, precedence=first)
     try:
         with precedence() if first else contextlib.nullcontext():
             found = asyncio.run(_run([(name, BENCHES[name]) for name in chosen], options, console))

@@ -20,6 +20,7 @@ import aiohttp
 from bench.api import Api
 from bench.docker_api import DockerApi
 from bench.options import Options
+from bench.priority import favour
 from bench.processes import BenchError, Program
 from bench.profiling import profiled
 from bench.result import Goal, Measure, Result, at_most, median_of, significant
@@ -91,7 +92,8 @@ async def _compare(lab: Lab, plan: _Plan, options: Options) -> tuple[Measure, ..
         drover = await Drover.create(Api(session, lab.server_url), docker, image)
         body = await raw_body(docker, (await docker.containers(drover.label))[0])
         await drover.scale_down()
-        contest = _Contest(lab, host, docker, plan)
+        contest = _Contest(lab, host, docker, plan, favoured=options.precedence)
+        contest.favour()
         names = {"Drover": contest.drover_round(drover, options)}
         for concurrency in plan.concurrency:
             names[f"bare API, {concurrency} at a time"] = contest.raw_round(Raw(docker, body, concurrency))
@@ -112,7 +114,14 @@ class _Contest:
     host: LabHost
     docker: DockerApi
     plan: _Plan
+    favoured: bool
     cost: _Cost = field(default_factory=_Cost)
+
+    def favour(self) -> None:
+        """The lab's programs run in sessions of their own, which do not inherit our precedence."""
+        known = record.read(self.lab.layout.record)
+        if self.favoured and known is not None:
+            favour(process.pid for process in known.processes if process.alive())
 
     def drover_round(self, drover: Drover, options: Options) -> Callable[[_Samples], Awaitable[None]]:
         async def one(samples: _Samples) -> None:
@@ -184,6 +193,7 @@ class _Contest:
             raise BenchError("the lab went away while it was measured")
         if not self._pid(f"{self.host.name}/agent"):
             await self.host.start_agent()
+            self.favour()
             await asyncio.sleep(2.0)
         try:
             yield

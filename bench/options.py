@@ -17,3 +17,4 @@ class Options:
     quick: bool = False
     profile: Path | None = None
     imports: bool = False
+    precedence: bool = False

@@ -38,12 +38,13 @@ class _Plan:
     small: int
     large: int
     rounds: int
+    settle_seconds: float  # the hosts list their containers every quarter of a minute; what changed is compared once
     idle_seconds: float
     list_requests: int
 
 
-_FULL = _Plan(hosts=100, small=2_000, large=20_000, rounds=2, idle_seconds=30.0, list_requests=300)
-_QUICK = _Plan(hosts=20, small=200, large=1_000, rounds=1, idle_seconds=5.0, list_requests=50)
+_FULL = _Plan(hosts=100, small=2_000, large=20_000, rounds=2, settle_seconds=20.0, idle_seconds=30.0, list_requests=300)
+_QUICK = _Plan(hosts=20, small=200, large=1_000, rounds=1, settle_seconds=1.0, idle_seconds=5.0, list_requests=50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ async def run(options: Options) -> list[Result]:
                 large.append(await _scale(world, 1, plan.large))
             peaks[plan.large].append(world.server.program.peak_memory_mib())
             if last:
-                idle = await _idle_cpu(world.server, plan.idle_seconds)
+                idle = await _idle_cpu(world.server, plan.settle_seconds, plan.idle_seconds)
                 listing = await lists.measure(world.server, plan.large, plan.list_requests)
                 on_top = await _scale(world, plan.large, plan.large + plan.small)
     measures = [
@@ -144,9 +145,9 @@ async def _scale(world: _World, present: int, wanted: int) -> Step:
     )
 
 
-async def _idle_cpu(server: BenchServer, seconds: float) -> float:
+async def _idle_cpu(server: BenchServer, settle_seconds: float, seconds: float) -> float:
     """Per cent of one core, once the work of the scale-up has settled."""
-    await asyncio.sleep(2.0)
+    await asyncio.sleep(settle_seconds)
     before = server.program.cpu_seconds()
     await asyncio.sleep(seconds)
     return (server.program.cpu_seconds() - before) / seconds * 100
