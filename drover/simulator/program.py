@@ -7,10 +7,12 @@ imagined. One process holds several hundred hosts.
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 import re
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,15 +26,17 @@ from drover.client.events import CHANNEL_HEADER, CHANNEL_VERSION, PublishFrame, 
 from drover.common.backoff import Backoff
 from drover.common.errors import DroverError
 from drover.common.settings import setting
-from drover.simulator.model import EVENTS, Overrides, SimulatedAgent
+from drover.simulator.model import EVENTS, Overrides, SimulatedAgent, SimulatedContainer
 
 log = structlog.get_logger(__name__)
 
 _EXPORT = re.compile(r'^(?:export\s+)?([A-Z_]+)="([^"]*)"\s*$', re.MULTILINE)
 _KEYS_SECONDS = 300.0
 _SILENCE_SECONDS = 30.0
+_STABLE_SECONDS = 1.0
 _REGISTER_AT_ONCE = 16
 _MEMORY = 64 * 1024**3
+_Login = dict[str, str]
 _decode_data = msgspec.json.Decoder(dict[str, Any] | None).decode
 
 
@@ -109,6 +113,11 @@ class SimulatedHost:
         self._random = random.Random(identity.int)  # noqa: S311 - repeatable failures, not secrets
         self._working: set[asyncio.Task[None]] = set()
 
+    @property
+    def containers(self) -> Mapping[str, SimulatedContainer]:
+        """What the host holds now, by the containers' uuid."""
+        return self._model.containers
+
     async def run(self, gate: asyncio.Semaphore) -> None:
         async with gate:
             keys = await self._register()
@@ -120,38 +129,37 @@ class SimulatedHost:
                 reason = "closed by the server"
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 reason = str(error) or type(error).__name__
-            if time.monotonic() - began > 10:
+            if time.monotonic() - began > _STABLE_SECONDS:
                 backoff.reset()
             delay = backoff.next_delay()
             log.info("simulated.connection_lost", host=self._label, reason=reason, retry_in=round(delay, 2))
             await asyncio.sleep(delay)
 
-    async def _register(self) -> aiohttp.BasicAuth:
+    async def _register(self) -> _Login:
         """The same host token always gets the same agent, so repeating this does no harm."""
-        auth = aiohttp.BasicAuth("registrationToken", self._registration.token)
+        login = _login("registrationToken", self._registration.token)
         url = f"{self._registration.api}/register"
         deadline = time.monotonic() + _KEYS_SECONDS
-        async with self._session.post(url, auth=auth, json={"key": self._host_token}) as response:
+        async with self._session.post(url, headers=login, json={"key": self._host_token}) as response:
             if response.status >= 400:
                 raise DroverError(f"the server refuses to register hosts ({response.status}): {await response.text()}")
         while True:
-            async with self._session.get(url, auth=auth, params={"key": self._host_token}) as response:
+            async with self._session.get(url, headers=login, params={"key": self._host_token}) as response:
                 response.raise_for_status()
                 found = msgspec.json.decode(await response.read(), type=_Registers).data
             for each in found:
                 if each.access_key and each.secret_key:
-                    return aiohttp.BasicAuth(each.access_key, each.secret_key)
+                    return _login(each.access_key, each.secret_key)
             if time.monotonic() > deadline:
                 raise DroverError(f"{self._label} got no keys within {_KEYS_SECONDS:.0f} s; see the server's log")
             await asyncio.sleep(0.1)
 
-    async def _session_of(self, auth: aiohttp.BasicAuth) -> None:
+    async def _session_of(self, login: _Login) -> None:
         url = self._registration.api.replace("http", "ws", 1) + "/subscribe"
         async with self._session.ws_connect(
             url,
-            auth=auth,
             params=[("eventNames", name) for name in EVENTS],
-            headers={CHANNEL_HEADER: CHANNEL_VERSION},
+            headers={**login, CHANNEL_HEADER: CHANNEL_VERSION},
             max_msg_size=0,
         ) as socket:
             while True:
@@ -188,6 +196,10 @@ class SimulatedHost:
         )
         if not socket.closed:
             await socket.send_str(encode(PublishFrame(reply)).decode())
+
+
+def _login(name: str, password: str) -> _Login:
+    return {"Authorization": f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"}
 
 
 async def _registration(session: aiohttp.ClientSession, settings: SimulatorSettings) -> _Registration:
