@@ -37,7 +37,8 @@ SILENCE_LIMIT = 15.0
 SEND_LIMIT = 10.0
 CLOSE_LIMIT = aiohttp.ClientWSTimeout(ws_close=5.0)
 CONNECT_LIMIT = 30.0
-STABLE_AFTER = 10.0
+# A connection that held so long shows a server that works; after its loss the waiting starts from small again.
+STABLE_AFTER = 1.0
 MAX_FRAME = 32 * 1024 * 1024
 MAX_UNSENT = 1000
 PUBLISH_TRIES = 3
@@ -52,6 +53,7 @@ class Channel:
         self._server = server
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._replies_on_socket = False
+        self._since: float | None = None
         self._unsent: deque[Reply] = deque(maxlen=MAX_UNSENT)
         self.connected = asyncio.Event()
 
@@ -62,16 +64,20 @@ class Channel:
         """
         backoff = Backoff()
         while True:
-            began = asyncio.get_running_loop().time()
             try:
                 reason = await self._session(submit)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 reason = without_url(error)
-            if asyncio.get_running_loop().time() - began > STABLE_AFTER:
+            if self._held_for() > STABLE_AFTER:
                 backoff.reset()
             delay = backoff.next_delay()
             log.warning("channel.lost", server=self._server.base, reason=reason, retry_in=round(delay, 2))
             await asyncio.sleep(delay)
+
+    def _held_for(self) -> float:
+        """Seconds since the last connection was made, if one was made; asking forgets it."""
+        since, self._since = self._since, None
+        return 0.0 if since is None else asyncio.get_running_loop().time() - since
 
     async def send(self, reply: Reply) -> None:
         """Sends a reply on the way that was agreed. A final reply that cannot go now goes later."""
@@ -112,6 +118,7 @@ class Channel:
         async with socket:
             self._replies_on_socket = _accepts_replies(socket)
             self._socket = socket
+            self._since = asyncio.get_running_loop().time()
             self.connected.set()
             log.info("channel.connected", server=self._server.base, replies_on_socket=self._replies_on_socket)
             pinger = asyncio.create_task(_ping(socket), name="channel-ping")
