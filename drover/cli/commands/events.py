@@ -50,6 +50,7 @@ def _line(event: Notice, style: str) -> str:
         return str(compile_template(style)({**document, "resource": resource.fields if resource else {}}))
     if resource is None:
         return printable(f"{event.resource_type} {event.resource_id} {event.name}")
-    name = f" [{resource.name}]" if resource.name else ""
+    called = resource.name or resource.text("hostname")
+    name = f" [{called}]" if called else ""
     message = f" {resource.transitioning_message}" if resource.transitioning_message else ""
     return printable(f"{resource.type} {resource.id} {resource.shown_state}{name}{message}")
