@@ -2,62 +2,50 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from drover.server.orchestration.mirror import Mirror
 from drover.server.orchestration.services.spec import ServiceSpec
-from drover.server.store import Record, Store, Touched
+from drover.server.store import Record, Store
 
 _SERVING = frozenset({"activating", "active", "updating-active"})
 _CONNECTED = frozenset({"", "active", "activating", "reconnected", "finishing-reconnect"})
 _LOST = frozenset({"reconnecting", "disconnecting", "disconnected"})
+_LEAVING = frozenset({"removing", "erroring", "error"})
+_NOTICED = ("state", "agentState", "labels")
 _HOST_LABELS = ("io.rancher.scheduler.affinity:host_label", "io.rancher.scheduler.affinity:host_label_soft")
 _HOST_LABELS_NOT = ("io.rancher.scheduler.affinity:host_label_ne", "io.rancher.scheduler.affinity:host_label_soft_ne")
 
 
 class HostsView:
-    """Hosts by environment. ``agentState`` is part of the host row, so one table tells everything."""
+    """Hosts by environment. ``agentState`` is part of the host row, so one table tells everything.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._hosts: dict[int, dict[int, Record]] = defaultdict(dict)
+    ``changed`` is called with an environment whose hosts changed in a way that planning may notice.
+    """
+
+    def __init__(self, store: Store, changed: Callable[[int], None]) -> None:
+        self._hosts = Mirror(store, "host", lambda host: host.state not in ("removed", "purged"))
+        self._changed = changed
 
     async def start(self) -> None:
-        for host in await self._store.find_by("host", removed=None):
-            self.see(host)
+        await self._hosts.ready()
+        self._hosts.on_change(self._notice)
 
-    def hear(self, touched: Sequence[Touched]) -> set[int]:
-        """Follow the commits; returns the environments whose hosts changed in a way that planning may notice."""
-        changed: set[int] = set()
-        for row in touched:
-            if row.type != "host" or row.after is None:
-                continue
-            self.see(row.after)
-            noticed = row.before is None or any(
-                row.changed(each) for each in ("state", "agentState", "labels", "removed")
-            )
-            if noticed and row.after.account_id is not None:
-                changed.add(row.after.account_id)
-        return changed
-
-    def see(self, host: Record) -> None:
-        hosts = self._hosts[int(host["accountId"] or 0)]
-        if host["removed"] or host.state in ("removed", "purged"):
-            hosts.pop(host.id, None)
-        else:
-            hosts[host.id] = host
+    def _notice(self, before: Record | None, after: Record | None) -> None:
+        host = after or before
+        noticed = before is None or after is None or any(before[each] != after[each] for each in _NOTICED)
+        if noticed and host is not None and host.account_id is not None:
+            self._changed(host.account_id)
 
     def serving(self, account_id: int) -> list[Record]:
         """Hosts that may get containers now."""
-        hosts = self._hosts.get(account_id, {}).values()
+        hosts = self._hosts.where(accountId=account_id)
         return [h for h in hosts if h.state in _SERVING and str(h["agentState"] or "") in _CONNECTED]
 
     def lost(self, account_id: int) -> set[int]:
         """Hosts whose agent is away, or that are being removed."""
-        hosts = self._hosts.get(account_id, {}).values()
-        return {
-            h.id for h in hosts if str(h["agentState"] or "") in _LOST or h.state in ("removing", "erroring", "error")
-        }
+        hosts = self._hosts.where(accountId=account_id)
+        return {h.id for h in hosts if str(h["agentState"] or "") in _LOST or h.state in _LEAVING}
 
     def for_global(self, spec: ServiceSpec) -> set[int]:
         """The hosts that a global service must run on: soft host label rules count as hard here."""

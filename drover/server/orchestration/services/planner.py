@@ -65,15 +65,19 @@ def _wanted_units(digest: Digest) -> Iterable[Unit]:
 
 
 def _surplus(spec: ServiceSpec, digest: Digest, hosts: Collection[int]) -> list[Unit]:
-    """Units beyond the scale, youngest first; for a global service, all but the eldest on each host."""
+    """Units beyond the scale: those without a container, then the youngest. Of a global service: all but one a host."""
     if spec.is_global:
         return _doubles(digest)
     present = sum(1 for unit in digest.units.values() if unit.record is not None)
     surplus = present - spec.scale
     if surplus <= 0:
         return []
-    ranked = sorted(_wanted_units(digest), key=lambda unit: (unit.create_index, unit.index), reverse=True)
+    ranked = sorted(_wanted_units(digest), key=_dispensability, reverse=True)
     return ranked[:surplus]
+
+
+def _dispensability(unit: Unit) -> tuple[bool, int, int]:
+    return (not unit.members, unit.create_index, unit.index)
 
 
 def _doubles(digest: Digest) -> list[Unit]:

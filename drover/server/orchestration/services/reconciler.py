@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -23,7 +23,7 @@ from drover.server.orchestration.services.journal import ERROR, TROUBLE, plan_en
 from drover.server.orchestration.services.loading import load_digest, load_spec, narrow
 from drover.server.orchestration.services.planner import Steps, converged, plan
 from drover.server.orchestration.services.repairs import Repairs
-from drover.server.orchestration.services.scale_policy import next_scale
+from drover.server.orchestration.services.scale_policy import Growth, next_scale
 from drover.server.orchestration.services.spec import ACTIVE_STATES, ServiceSpec, parse_service
 from drover.server.orchestration.services.steps import take
 from drover.server.store import Condition as Where
@@ -55,7 +55,7 @@ class _Service:
     repairs: Repairs
     standing: Standing = Standing(False)
     rest_until: float = 0.0
-    may_grow: bool = True
+    growth: Growth = field(default_factory=Growth)
 
 
 class Reconciler:
@@ -64,7 +64,7 @@ class Reconciler:
     def __init__(self, context: Context, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._context = context
         self._clock = clock
-        self._hosts = HostsView(context.store)
+        self._hosts = HostsView(context.store, self._hosts_changed)
         self._services: dict[int, _Service] = {}
         self._loading: dict[int, list[Touched]] = {}
         self._load_locks: dict[int, asyncio.Lock] = {}
@@ -206,11 +206,13 @@ class Reconciler:
 
     async def _rescale(self, service: _Service, spec: ServiceSpec, *, done: bool, failed: bool) -> bool:
         """Let a scale policy take its next step. True when the service is to become something else now."""
-        scale = next_scale(spec, converged=done, failed=failed, may_grow=service.may_grow)
+        scale = next_scale(spec, converged=done, failed=failed, may_grow=service.growth.worth_trying)
         if failed:
-            service.may_grow = False
+            service.growth.failed()
         if scale is None:
             return False
+        if scale.desired > spec.scale:
+            service.growth.begins()
         changes = self._context.store.changes()
         changes.update(spec.record, {"desiredScale": scale.desired, "lockedScale": scale.locked})
         await self._context.store.commit(changes)
@@ -269,8 +271,6 @@ class Reconciler:
                 service_id = _service_of(row)
                 if service_id is not None:
                     self._notice(service_id, row)
-        for account_id in self._hosts.hear(touched):
-            self._hosts_changed(account_id)
 
     def _notice(self, service_id: int, row: Touched) -> None:
         loading = self._loading.get(service_id)
@@ -305,13 +305,14 @@ class Reconciler:
         service.digest.use(parse_service(record, old.stack))
         if old.record.state != record.state or old.scale != service.digest.spec.scale:
             service.repairs.forget_all()
-            service.may_grow = service.may_grow or old.policy != service.digest.spec.policy
+            if old.policy != service.digest.spec.policy:
+                service.growth.reconsider()
 
     def _hosts_changed(self, account_id: int) -> None:
         for service_id, service in self._services.items():
             if service.digest.spec.account_id == account_id:
                 service.repairs.forget_all()
-                service.may_grow = True
+                service.growth.reconsider()
                 self.trigger(service_id)
 
 

@@ -15,6 +15,33 @@ class Scale:
     locked: int
 
 
+class Growth:
+    """Whether growing may succeed: not with the hosts and resources with which it has failed before.
+
+    They are counted by generation, because they may change between an attempt and the news of its failure; that
+    failure then says nothing about what is there now.
+    """
+
+    def __init__(self) -> None:
+        self._generation = 0
+        self._tried = 0
+        self._failed: int | None = None
+
+    @property
+    def worth_trying(self) -> bool:
+        return self._failed != self._generation
+
+    def reconsider(self) -> None:
+        """Hosts, resources or the policy have changed."""
+        self._generation += 1
+
+    def begins(self) -> None:
+        self._tried = self._generation
+
+    def failed(self) -> None:
+        self._failed = self._tried
+
+
 def next_scale(spec: ServiceSpec, *, converged: bool, failed: bool, may_grow: bool) -> Scale | None:
     """The next aim of a service with a scale policy; None when it stays as it is.
 

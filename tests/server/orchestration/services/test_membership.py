@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from drover.server.orchestration.services.scale_policy import Scale, next_scale
+from drover.server.orchestration.services.scale_policy import Growth, Scale, next_scale
 from drover.server.store import Record
 from tests.server.orchestration.services.builders import service_spec
 from tests.server.orchestration.services.conftest import World
@@ -122,3 +122,14 @@ def test_the_maximum_is_the_end() -> None:
 def test_after_a_failure_growth_waits() -> None:
     spec = service_spec(scalePolicy={"min": 2, "max": 6, "increment": 2}, desiredScale=4, lockedScale=4)
     assert next_scale(spec, converged=True, failed=False, may_grow=False) is None
+
+
+def test_a_failure_of_yesterday_says_nothing_about_new_hosts() -> None:
+    growth = Growth()
+    growth.begins()
+    growth.reconsider()  # a host came while the attempt was under way
+    growth.failed()
+    assert growth.worth_trying
+    growth.begins()
+    growth.failed()
+    assert not growth.worth_trying

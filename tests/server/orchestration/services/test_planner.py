@@ -194,3 +194,10 @@ def test_one_pass_removes_a_bounded_number_of_units() -> None:
     steps = plan(digest.spec, digest, hosts=())
     assert len(steps.remove_units) == LARGEST_STEP
     assert steps.more
+
+
+def test_units_without_a_container_go_before_those_that_run() -> None:
+    digest = digest_of(service_spec(scale=1))
+    add_unit(digest, 1, primary="running")
+    empty = add_unit(digest, 2)
+    assert [unit.uuid for unit in plan(digest.spec, digest, hosts=()).remove_units] == [empty]
