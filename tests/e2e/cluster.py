@@ -143,6 +143,8 @@ class Cluster:
             found = by_uuid.pop(container.text("uuid"), None)
             if container.state != "running":
                 differences.append(f"the server shows {container.label} as {container.state}")
+            elif container.transitioning_message:
+                differences.append(f"{container.label} runs but still says {container.transitioning_message!r}")
             elif found is None:
                 differences.append(f"{container.label} is on no engine")
             elif not found.running:

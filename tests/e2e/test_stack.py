@@ -108,7 +108,7 @@ def assert_made_by_drover(container: EngineContainer) -> None:
 async def assert_lists_show_it(cluster: Cluster) -> None:
     """What a user reads after `up`."""
     rows = {line.split()[2]: line for line in (await cluster.drover("ps")).out.splitlines()[1:]}
-    assert f"{PORT}/tcp" in rows["shop/front"] or f":{PORT}" in rows["shop/front"]
+    assert rows["shop/front"].count(f":{PORT}") == 2, "an endpoint for each of its two hosts"
     assert [each for each in rows["shop/app"].split() if "/" in each][-1] == "2/2", "sidekicks do not count"
     assert " 3/global " in rows["shop/everywhere"]
     for service in ("front", "cache", "eastern"):
