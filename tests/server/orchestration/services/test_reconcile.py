@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from drover.server.orchestration.services import reconciler
+from drover.server.orchestration.services.steps import take
+from drover.server.store import GuardFailed
 from tests.server.orchestration.services.conftest import World
 
 pytestmark = pytest.mark.anyio
@@ -30,6 +34,31 @@ async def test_scaling_down_takes_the_youngest_and_up_the_lowest_index(world: Wo
     await world.until_names(service, "shop-web-1")
     await world.run("service.update", await world.until(service, "active"), {"scale": 2})
     await world.until_names(service, "shop-web-1", "shop-web-2")
+
+
+async def test_the_shown_scale_does_not_count_what_is_on_its_way_out(world: World) -> None:
+    await world.add_host()
+    service = await world.create_service(scale=3)
+    await world.until(service, "active")
+    await world.run("service.update", service, {"scale": 1})
+    assert (await world.until(service, "active"))["currentScale"] == 1
+
+
+async def test_a_pass_that_loses_a_race_forgets_nobody_who_waits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = 0
+
+    async def lose_twice(*arguments: Any) -> None:
+        nonlocal lost
+        lost += 1
+        if lost <= 2:
+            raise GuardFailed("service", 1, "state", expected="activating", found="updating-active")
+        await take(*arguments)
+
+    monkeypatch.setattr(reconciler, "take", lose_twice)
+    await world.add_host()
+    service = await world.create_service()
+    await world.until(service, "active", timeout=4)
+    assert lost > 2
 
 
 async def test_a_removed_container_is_replaced_in_its_unit(world: World) -> None:
