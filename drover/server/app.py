@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -115,8 +116,14 @@ def _listening(settings: ServerSettings) -> socket.socket:
     return listener
 
 
+# Objects made before another look for cycles. The server holds tens of thousands of small objects that live long
+# (rows, digests); with Python's default of 700 it spent 40 % of its processor time looking through them in vain.
+_GC_THRESHOLDS = (50_000, 50, 100)
+
+
 async def run_server(settings: ServerSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
+    gc.set_threshold(*_GC_THRESHOLDS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -125,6 +132,8 @@ async def run_server(settings: ServerSettings) -> None:
         if server.assembly.admin_password is not None:
             sys.stdout.write(_FIRST_LOGIN.format(password=server.assembly.admin_password))
             sys.stdout.flush()
+        gc.collect()
+        gc.freeze()  # what is there now stays until the end: never look at it again
         log.info("server.ready", url=server.url, auth=settings.auth)
         await stop.wait()
         log.info("server.stopping")

@@ -9,6 +9,7 @@ from drover.server.resources.settings import SETTINGS
 from drover.server.store import Store, Touched
 
 TYPE = "setting"
+_PREFIX = "CATTLE_"
 
 
 class Settings:
@@ -16,13 +17,15 @@ class Settings:
 
     def __init__(self, store: Store, environment: Mapping[str, str] = os.environ) -> None:
         self._store = store
-        self._environment = environment
+        self._fixed = {name: value for name, value in environment.items() if name.startswith(_PREFIX)}
         self._stored: dict[str, str] = {}
+        self._effective: dict[str, str] = {}
         store.listen(self._hear)
 
     async def start(self) -> None:
         for record in await self._store.find_by(TYPE):
             self._stored[str(record.name)] = str(record["value"] or "")
+        self._effective.clear()
 
     def stored(self, name: str) -> str | None:
         """The value in the database, which need not be the one in force."""
@@ -30,14 +33,20 @@ class Settings:
 
     def source(self, name: str) -> str:
         """The layer that a setting's value comes from, as the API shows it."""
-        if _variable(name) in self._environment:
+        if _variable(name) in self._fixed:
             return "Environment Variables"
         if name in self._stored:
             return "Database"
         return "Code Packaged Defaults"
 
     def get(self, name: str) -> str:
-        fixed = self._environment.get(_variable(name))
+        value = self._effective.get(name)
+        if value is None:
+            value = self._effective[name] = self._look_up(name)
+        return value
+
+    def _look_up(self, name: str) -> str:
+        fixed = self._fixed.get(_variable(name))
         if fixed is not None:
             return fixed
         stored = self._stored.get(name)
@@ -69,6 +78,7 @@ class Settings:
         for row in touched:
             if row.type != TYPE:
                 continue
+            self._effective.clear()
             if row.after is None or row.after["removed"]:
                 if row.before is not None:
                     self._stored.pop(str(row.before.name), None)
@@ -77,4 +87,4 @@ class Settings:
 
 
 def _variable(name: str) -> str:
-    return "CATTLE_" + name.upper().replace(".", "_")
+    return _PREFIX + name.upper().replace(".", "_")

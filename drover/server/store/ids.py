@@ -38,6 +38,7 @@ class Ids:
         self._database = database
         self._blocks: dict[str, _Block] = {}
         self._refilling: dict[str, asyncio.Lock] = {}
+        self._low: set[str] = set()
 
     async def start(self, types: list[str]) -> None:
         """Reserve a first block for every type."""
@@ -61,11 +62,14 @@ class Ids:
         if block.next >= block.end and not self._database.exclusive:
             raise RuntimeError(f"out of ids for {name}: await Store.ensure_ids({name!r}, count) before planning")
         block.next += 1  # past the block's end where nobody else could have taken the numbers that follow
+        if block.left < block.size // 2:
+            self._low.add(name)
         return block.next - 1
 
-    def low(self) -> list[str]:
-        """Types whose block should be refilled before it runs out."""
-        return [name for name, block in self._blocks.items() if block.left < block.size // 2]
+    def low(self) -> set[str]:
+        """Types whose block should be refilled before it runs out; each is told of once."""
+        low, self._low = self._low, set()
+        return low
 
     async def ensure(self, name: str, count: int) -> None:
         """Have at least ``count`` ids of a type at hand. The numbers left in the present block are skipped if few."""
@@ -74,6 +78,13 @@ class Ids:
         async with self._refilling.setdefault(name, asyncio.Lock()):  # one fetch serves all who wait for it
             if self._blocks[name].left < count:
                 await self._fetch(name, count)
+
+    async def refill(self, name: str) -> None:
+        """Take the next block of a type that runs low, unless somebody has done so meanwhile."""
+        async with self._refilling.setdefault(name, asyncio.Lock()):
+            block = self._blocks[name]
+            if block.left < block.size // 2:
+                await self._fetch(name, block.size)
 
     async def _fetch(self, name: str, count: int) -> None:
         block = self._blocks[name]

@@ -31,7 +31,7 @@ class Store:
         self._ids = Ids(database)
         self._reader = Reader(database, self.types)
         self._committer = Committer(database, self.types, self._listeners)
-        self._refills: set[asyncio.Task[None]] = set()
+        self._refills: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
         await self._ids.start(sorted(self.types))
@@ -40,7 +40,7 @@ class Store:
         self._committer.start()
 
     async def stop(self) -> None:
-        await asyncio.gather(*self._refills)
+        await asyncio.gather(*self._refills.values())
         await self._committer.stop()
         await self._ids.stop()
         await self.database.close()
@@ -56,7 +56,8 @@ class Store:
         if changes.empty:
             return Committed(())
         for name in self._ids.low():
-            self._refill(name)
+            if name not in self._refills:
+                self._refill(name)
         return await self._committer.commit(changes)
 
     async def ensure_ids(self, type_name: str, count: int) -> None:
@@ -103,9 +104,9 @@ class Store:
         return await self._reader.rows(statement)
 
     def _refill(self, name: str) -> None:
-        task = asyncio.create_task(self._ids.ensure(name, 256))
-        self._refills.add(task)
-        task.add_done_callback(self._refills.discard)
+        task = asyncio.create_task(self._ids.refill(name))
+        self._refills[name] = task
+        task.add_done_callback(lambda _: self._refills.pop(name, None))
 
 
 def _condition(name: str, value: Any) -> Condition:

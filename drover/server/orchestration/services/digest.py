@@ -126,6 +126,7 @@ class Digest:
         self.lost_hosts: set[int] = set()
         self._exposed: dict[int, Record] = {}
         self._unit_of: dict[int, str] = {}
+        self._staying: set[str] = set()
 
     # What the loop asks
 
@@ -137,7 +138,7 @@ class Digest:
 
     def staying(self) -> int:
         """Units that exist and are not on their way out."""
-        return sum(unit.record is not None for unit in self.units.values())
+        return len(self._staying)
 
     def used_indexes(self) -> set[int]:
         return {unit.index for unit in self.units.values()}
@@ -171,11 +172,13 @@ class Digest:
     def see_unit(self, record: Record) -> None:
         uuid = record.uuid
         if record["removed"] or record.state in GONE:
+            self._staying.discard(uuid)
             unit = self.units.get(uuid)
             if unit is not None:
                 unit.record = None
                 self._drop_if_empty(unit)
             return
+        self._staying.add(uuid)
         unit = self.units.get(uuid)
         if unit is None:
             unit = self.units[uuid] = Unit(uuid)

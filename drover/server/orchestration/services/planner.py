@@ -68,8 +68,7 @@ def _surplus(spec: ServiceSpec, digest: Digest, hosts: Collection[int]) -> list[
     """Units beyond the scale: those without a container, then the youngest. Of a global service: all but one a host."""
     if spec.is_global:
         return _doubles(digest)
-    present = sum(1 for unit in digest.units.values() if unit.record is not None)
-    surplus = present - spec.scale
+    surplus = digest.staying() - spec.scale
     if surplus <= 0:
         return []
     ranked = sorted(_wanted_units(digest), key=_dispensability, reverse=True)
@@ -168,8 +167,7 @@ def _holds_something(configs: list[LaunchConfig]) -> bool:
 
 
 def _fill_scale(spec: ServiceSpec, digest: Digest, steps: Steps, doomed: int) -> None:
-    present = sum(1 for unit in digest.units.values() if unit.record is not None) - doomed
-    missing = spec.scale - present
+    missing = spec.scale - (digest.staying() - doomed)
     if missing <= 0:
         return
     used = {unit.index for unit in digest.units.values() if unit.record is not None}

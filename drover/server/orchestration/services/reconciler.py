@@ -33,8 +33,8 @@ log = structlog.get_logger(__name__)
 
 _WORKERS = 4
 _FOLLOWED = frozenset({"instance", "serviceExposeMap", "deploymentUnit", "service"})
-# A pass may use a quarter of the time at most: a large service waits longer between two looks.
-_REST_FACTOR = 3.0
+# A pass may use a seventh of the time at most: a large service waits longer between two looks.
+_REST_FACTOR = 6.0
 _LONGEST_REST = 2.0
 
 
