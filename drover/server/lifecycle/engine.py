@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 PROCESS = "processInstance"
 CHAIN_TO = "chainTo"  # process data: the process to go on with after this one has succeeded
-_DRAIN_SECONDS = 3.0
+_DRAIN_SECONDS = 1.5
 SlotKey = tuple[str, int, str]
 
 
