@@ -14,6 +14,7 @@ from drover.server.orchestration.services.journal import CREATED, DELETED, START
 from drover.server.orchestration.services.members import member_values
 from drover.server.orchestration.services.planner import NewUnit, Steps
 from drover.server.orchestration.services.spec import LaunchConfig, ServiceSpec
+from drover.server.orchestration.services.volumes import StackVolumes
 from drover.server.store import Changes, Record, StoreError
 
 RECONCILE = {"reconcileState": True}
@@ -33,12 +34,13 @@ async def _create(context: Context, spec: ServiceSpec, digest: Digest, steps: St
     for type_name in ("instance", "processInstance", "serviceExposeMap"):
         await store.ensure_ids(type_name, count + 16)
     await store.ensure_ids("deploymentUnit", len(steps.new_units) + 1)
+    volumes = await StackVolumes.load(context, spec, spec.configs)
     changes = store.changes()
     changes.guard(spec.record, removed=None)
     counter = _Counter(int(spec.record["createIndex"] or 0))
     for new in steps.new_units:
         unit = _plan_unit(changes, spec, new)
-        _plan_members(context, changes, spec, unit, spec.configs, {}, counter)
+        _plan_members(context, changes, spec, unit, spec.configs, {}, counter, volumes)
     by_unit: dict[str, list[LaunchConfig]] = {}
     for known, config in steps.new_members:
         by_unit.setdefault(known.uuid, []).append(config)
@@ -46,7 +48,7 @@ async def _create(context: Context, spec: ServiceSpec, digest: Digest, steps: St
         known = digest.units[unit_uuid]
         if known.record is not None:
             siblings = {config: member.id for config, member in known.by_config().items()}
-            _plan_members(context, changes, spec, known.record, configs, siblings, counter)
+            _plan_members(context, changes, spec, known.record, configs, siblings, counter, volumes)
     changes.update(spec.record, {"createIndex": counter.value})
     made = [str(record.name) for record in changes.inserts.values() if record.type == "instance"]
     plan_entry(changes, spec, CREATED, named("Creating", made))
@@ -90,6 +92,7 @@ def _plan_members(
     configs: Iterable[LaunchConfig],
     siblings: dict[str, int],
     counter: _Counter,
+    volumes: StackVolumes,
 ) -> None:
     requested = (unit["labels"] or {}).get(REQUESTED_HOST_LABEL)
     for config in _in_order(list(configs)):
@@ -102,6 +105,7 @@ def _plan_members(
             siblings=siblings,
             requested_host_id=int(requested) if requested else None,
         )
+        volumes.apply(changes, values, config=config, unit=unit)
         instance = plan_instance(context, changes, values)
         siblings[config.name] = instance.id
         changes.insert(
