@@ -118,6 +118,12 @@ class Platform:
                     return found
                 await asyncio.sleep(0.01)
 
+    async def set(self, name: str, value: str) -> None:
+        """Store a setting, as an administrator would."""
+        changes = self.store.changes()
+        changes.insert("setting", {"name": name, "value": value})
+        await self.store.commit(changes)
+
     async def reload(self, record: Record) -> Record:
         found = await self.store.get(record.type, record.id)
         assert found is not None

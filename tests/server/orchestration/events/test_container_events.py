@@ -68,9 +68,9 @@ async def test_a_destroyed_container_is_removed(platform: Platform) -> None:
     await platform.until("instance", container.id, "removed")
 
 
-async def test_the_setting_turns_adoption_off(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_setting_turns_adoption_off(platform: Platform) -> None:
     host = await platform.create_host()
-    monkeypatch.setattr(platform.context.settings, "_environment", {"CATTLE_MANAGE_NONRANCHER_CONTAINERS": "false"})
+    await platform.set("manage.nonrancher.containers", "false")
     await report(platform, host, "start", external_id="d0c", inspect={"Name": "/x"})
     assert await platform.store.first("instance", externalId="d0c") is None
 

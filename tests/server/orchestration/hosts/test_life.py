@@ -87,14 +87,13 @@ async def test_a_lost_host_is_removed_when_its_time_has_come(platform: Platform)
     await platform.until("host", host.id, "removed")
 
 
-async def test_a_lost_agent_without_a_host_is_removed(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_agent_without_a_host_is_removed(platform: Platform) -> None:
     agent = await platform.create_agent("event://nobody-there")
     await platform.until("agent", agent.id, "disconnected")
     lost = LostHosts(platform.context, platform.hosting.hosts, platform.hosting.agents)
     lost._started -= 1000
     await lost.run_once()
     assert (await platform.reload(agent)).state == "disconnected", "never, unless somebody says so"
-    settings = platform.context.settings
-    monkeypatch.setattr(settings, "_environment", {**settings._environment, "CATTLE_HOST_REMOVE_DELAY_SECONDS": "0"})
+    await platform.set("host.remove.delay.seconds", "0")
     await lost.run_once()
     await platform.until("agent", agent.id, "removed")
