@@ -391,9 +391,9 @@ def test_relative_paths_on_the_command_line(memory_files: Callable) -> None:
         source=memory_files({}),
     )
     web = project.services["web"]
-    assert web.volumes == ("/work/app/data:/d:ro", "/home/me/x:/x", "n:/n", "/work/up:/u")
+    assert web.volumes == ("/srv/app/data:/d:ro", "/home/me/x:/x", "n:/n", "/srv/up:/u")
     assert web.build is not None
-    assert web.build.context == "/work/other/src"
+    assert web.build.context == "/srv/other/src"
 
 
 @pytest.mark.parametrize(
