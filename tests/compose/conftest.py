@@ -29,7 +29,7 @@ class MemoryFiles:
 
     def absolute(self, path: str) -> str:
         return (
-            path.replace("~", "/home/me") if path.startswith("~") else posixpath.normpath(posixpath.join("/work", path))
+            path.replace("~", "/home/me") if path.startswith("~") else posixpath.normpath(posixpath.join("/srv", path))
         )
 
 

@@ -171,7 +171,7 @@ def test_remote_builds(load: Callable) -> None:
 
 def test_local_builds_are_prepared_by_the_caller(load: Callable, memory_files: Callable) -> None:
     project = load("web: {build: ., dockerfile: D}\n", source=memory_files({}))
-    assert local_builds(project) == {"web": "/work"}
+    assert local_builds(project) == {"web": "/srv"}
     with pytest.raises(ComposeError, match="was not prepared"):
         plan_services(project)
     first = plan_services(project, builds={"web": BuiltImage(image="web-1", context_url="https://u/1?sig=a")})[0]
