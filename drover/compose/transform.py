@@ -146,7 +146,7 @@ def _environment(entries: list[Any]) -> dict[str, str]:
 def _ports(exposed: Mapping[str, Any], bindings: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     for port in sorted({*exposed, *bindings}):
-        for binding in bindings.get(port) or ():
+        for binding in _list(bindings, port):
             host_port = str(_item(binding).get("HostPort") or "")
             container_port = port if "/" in port else f"{port}/tcp"
             found.append(container_port if host_port in ("", "0") else f"{host_port}:{container_port}")

@@ -155,3 +155,8 @@ def test_any_shape_is_transformed_or_refused(body: dict[str, Any]) -> None:
     except TransformError:
         return
     assert fields["networkMode"] in ("bridge", "host", "none")
+
+
+def test_a_port_bound_to_something_else_than_a_list_is_refused() -> None:
+    with pytest.raises(TransformError, match="'80/tcp' must be a list"):
+        transform({"HostConfig": {"PortBindings": {"80/tcp": True}}})
