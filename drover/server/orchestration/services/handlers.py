@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drover.common.clock import now_ms
 from drover.server.lifecycle import Chain, Done, Handlers, ProcessConflict, Run
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.services.digest import GONE, Digest
 from drover.server.orchestration.services.external import KIND, plan_targets
+from drover.server.orchestration.services.health import service_health
 from drover.server.orchestration.services.random_ports import RandomPorts
 from drover.server.orchestration.services.reconciler import Reconciler
 from drover.server.orchestration.services.steps import plan_member_removal, plan_unit_removal
@@ -55,7 +58,12 @@ class ServiceHandlers:
         while not standing.converged:
             await self._show(run, standing.problem)
             standing = await self._reconciler.pass_ended(run.record.id)
-        return Done({**_cleared(run.record), "currentScale": standing.units})
+        values: dict[str, Any] = {**_cleared(run.record), "currentScale": standing.units}
+        digest = self._reconciler.digest(run.record.id)
+        if digest is not None:  # whoever waited for this sees the health that belongs to it, not a former one
+            hosts = self._reconciler.serving_hosts(digest.spec.account_id)
+            values["healthState"] = service_health(digest, serving_hosts=hosts)
+        return Done(values)
 
     @staticmethod
     async def _show(run: Run, problem: str | None) -> None:

@@ -32,6 +32,7 @@ class HealthKeeper:
         self._stacks: set[int] = set()
         self._accounts: set[int] = set()
         self._wake = asyncio.Event()
+        self._adding_seconds = 0.0
         context.store.listen(self._hear)
 
     async def run(self) -> None:
@@ -41,13 +42,13 @@ class HealthKeeper:
             await self._wake.wait()
             self._wake.clear()
             await asyncio.sleep(rest)
-            started = time.monotonic()
+            self._adding_seconds = 0.0
             try:
                 await self._recompute()
             except StoreError as lost:
                 log.info("health.lost_race", reason=str(lost))
                 self._wake.set()
-            rest = min(_LONGEST_REST, max(_GATHER_SECONDS, (time.monotonic() - started) * _REST_FACTOR))
+            rest = min(_LONGEST_REST, max(_GATHER_SECONDS, self._adding_seconds * _REST_FACTOR))
 
     def _hear(self, touched: Sequence[Touched]) -> None:
         for row in touched:
@@ -98,7 +99,10 @@ class HealthKeeper:
         digest = await self._reconciler.load(record.id)
         if digest is None:
             return HEALTHY
-        return service_health(digest, serving_hosts=self._reconciler.serving_hosts(digest.spec.account_id))
+        started = time.monotonic()
+        health = service_health(digest, serving_hosts=self._reconciler.serving_hosts(digest.spec.account_id))
+        self._adding_seconds += time.monotonic() - started
+        return health
 
     async def _write(self, found: list[tuple[Record, str]]) -> None:
         changes = self._context.store.changes()

@@ -20,7 +20,7 @@ async def test_a_service_comes_up(world: World) -> None:
     service = await world.create_service(scale=3)
     active = await world.until(service, "active")
     running = await world.until_names(service, "shop-web-1", "shop-web-2", "shop-web-3")
-    assert active["currentScale"] == 3
+    assert (active["currentScale"], active["healthState"]) == (3, "healthy")
     addresses = {record["primaryIpAddress"] for record in running}
     assert len(addresses) == 3
     assert all(str(address).startswith("10.42.") for address in addresses)
