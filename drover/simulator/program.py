@@ -194,8 +194,11 @@ class SimulatedHost:
             transitioning="error" if error else None,
             transitioning_message=error,
         )
-        if not socket.closed:
+        try:
             await socket.send_str(encode(PublishFrame(reply)).decode())
+        except (aiohttp.ClientError, OSError) as lost:
+            # The server asks again, under the same id, as soon as this host is back.
+            log.debug("simulated.reply_lost", host=self._label, reason=str(lost))
 
 
 def _login(name: str, password: str) -> _Login:
