@@ -140,9 +140,6 @@ class Digest:
         """Units that exist and are not on their way out."""
         return len(self._staying)
 
-    def used_indexes(self) -> set[int]:
-        return {unit.index for unit in self.units.values()}
-
     def members(self) -> Iterator[Member]:
         for unit in self.units.values():
             yield from unit.members.values()

@@ -28,7 +28,6 @@ def plan_entry(
     description: str,
     *,
     level: str = INFO,
-    instance_id: int | None = None,
 ) -> None:
     changes.insert(
         "serviceLog",
