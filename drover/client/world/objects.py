@@ -1,8 +1,9 @@
 """What an environment consists of for its hosts, in the words of Rancher 1.6's metadata service.
 
 Names keep the case they were created with; a tree that lowers them does so when it is rendered. ``None`` stands for
-JSON null; on the wire, fields that have their default are left out. An object is identified within its kind by its ``key``. Three fields exist on the wire only and no metadata
-tree shows them: ``Container.host_ip``, ``Container.memberships``, and ``Service.token`` outside ``self/service``.
+JSON null; on the wire, fields that have their default are left out. An object is identified within its kind by its
+``key``. Three fields exist on the wire only and no metadata tree shows them: ``Container.host_ip``,
+``Container.memberships``, and ``Service.token`` outside ``self/service``.
 """
 
 from __future__ import annotations
