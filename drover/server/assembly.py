@@ -20,6 +20,7 @@ from drover.server.api.auth.scripts import scripts_routes
 from drover.server.api.call import Call
 from drover.server.api.channels.access import StreamAccess
 from drover.server.api.channels.agent_types import AgentTypes
+from drover.server.api.channels.config_content import ConfigItems
 from drover.server.api.channels.feeds import Feeds, View
 from drover.server.api.channels.publishing import Publishing
 from drover.server.api.channels.streams import StreamProxy
@@ -80,6 +81,7 @@ class Assembly:
     api: Starlette
     subscriptions: Subscriptions
     tunnels: Tunnels
+    config_items: ConfigItems
     admin_password: str | None = field(repr=False)
 
     @classmethod
@@ -132,7 +134,9 @@ async def _running(
     GenericObjectHandlers(context, {PULL_TASK: pull_tasks.run}).register(handlers)
     seeded = await seed(context, auth=auth, project_seeds=[plan_default_networks])
     config = ApiConfig(trusted_proxies=tuple(trusted_proxies))
+    config_items = ConfigItems(context, access.authenticate)
     subscriptions, tunnels, routes = _channels(context, access, extensions, config)
+    routes.extend(config_items.routes())
     register_types(extensions, context)
     task_types.register(extensions, hosting.tasks.execute)
     for family in _FAMILIES:
@@ -144,7 +148,7 @@ async def _running(
     tasks = [asyncio.create_task(_kept_running(each)) for each in (*hosting.services, *keepers)]
     await engine.recover()
     try:
-        yield Assembly(context, api, subscriptions, tunnels, seeded.admin_password)
+        yield Assembly(context, api, subscriptions, tunnels, config_items, seeded.admin_password)
     finally:
         await api.state.audit.stop()
         await engine.stop()

@@ -51,6 +51,14 @@ class Wire:
     def socket(self, path: str, **options: Any) -> Any:
         return self.session.ws_connect(f"{self.url.replace('http', 'ws', 1)}{path}", **options)
 
+    async def project_key(self) -> dict[str, str]:
+        """The header of an environment's API key, once it works."""
+        key = created = await self.create("apikeys")
+        async with asyncio.timeout(_WAIT):
+            while key["state"] != "active":
+                _, key = await self.call("GET", key["links"]["self"])
+        return {"Authorization": aiohttp.encode_basic_auth(created["publicValue"], created["secretValue"])}
+
     async def register(self, number: int = 0) -> Agent:
         """An agent as a host's would register; its keys."""
         token = await self.create("registrationtokens")
