@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from lab import record
-from lab.engine import host_environment, on_host
+from lab.engine import host_environment
 from lab.errors import LabError
 from lab.lab import Lab, remove_orphans
 from lab.layout import LabLayout
+from lab.machine import on_host
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -14,9 +14,10 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from lab.command import in_namespace, run
+from lab.command import run
 from lab.errors import LabError
 from lab.layout import HostLayout
+from lab.machine import on_host
 from lab.processes import ProcessRecord, spawn
 
 _CONTAINERD_CONFIG = """\
@@ -32,12 +33,6 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 def host_environment(host: HostLayout) -> dict[str, str]:
     """The environment of programs that run as if on the host: the machine's own, and the host's engine."""
     return {**os.environ, "DOCKER_HOST": f"unix://{host.docker_socket}"}
-
-
-def on_host(host: HostLayout, *argv: str) -> tuple[str, ...]:
-    """The command line that runs `argv` in the host's network namespace under the host's own hostname."""
-    named = ("unshare", "--uts", "--", "sh", "-c", 'hostname "$0" && exec "$@"', host.name, *argv)
-    return in_namespace(host.namespace, *named)
 
 
 async def start_engine(
@@ -84,7 +79,7 @@ def _dockerd(host: HostLayout) -> tuple[str, ...]:
         "dockerd",
         f"--config-file={_dockerd_config(host)}",
         f"--containerd={host.containerd_socket}",
-        f"--host=unix://{host.docker_socket}",
+        "--host=unix:///run/docker.sock",
         f"--data-root={host.data / 'docker'}",
         f"--exec-root={host.run / 'exec'}",
         f"--pidfile={host.run / 'docker.pid'}",

@@ -8,9 +8,10 @@ import aiodocker
 
 from lab import network, processes, programs
 from lab.command import run
-from lab.engine import on_host, start_engine
+from lab.engine import start_engine
 from lab.errors import LabError
 from lab.layout import HostLayout, LabLayout
+from lab.machine import boot, on_host
 from lab.record import LabRecord
 from lab.teardown import end_host_processes
 
@@ -18,7 +19,7 @@ _STOP_TIMEOUT = 10.0
 
 
 class LabHost:
-    """A network namespace with a container engine, and with an agent once one was started."""
+    """Namespaces with a container engine, and with an agent once one was started."""
 
     def __init__(self, *, layout: LabLayout, record: LabRecord, name: str, address: str, save: Callable[[], None]):
         self.name = name
@@ -47,7 +48,7 @@ class LabHost:
         return aiodocker.Docker(url=f"unix://{self.docker_socket}")
 
     async def run(self, *argv: str, timeout: float = 30.0) -> str:
-        """Run a program in the host's network and return what it printed; `LabError` if it fails."""
+        """Run a program on the host and return what it printed; `LabError` if it fails."""
         return await run(*on_host(self._layout, *argv), timeout=timeout)
 
     async def start_agent(self, registration_url: str | None = None, *, timeout: float = 60.0) -> None:
@@ -83,7 +84,8 @@ class LabHost:
         await end_host_processes(self._lab, self.name)
 
     async def power_on(self) -> None:
-        """Start the engine again, as after a boot; the agent is up to the caller."""
+        """Boot the host and start its engine; the agent is up to the caller."""
+        await boot(self._lab, self._layout)
         await start_engine(self._layout, tag=self._lab.tag, registry=self._record.registry, remember=self._remember)
 
     def _role(self, program: str) -> str:

@@ -30,7 +30,8 @@ class HostLayout:
 
     @property
     def docker_socket(self) -> Path:
-        return self.run / "docker.sock"
+        """Where programs on the host find it as /var/run/docker.sock."""
+        return self.root_run / "docker.sock"
 
     @property
     def containerd_socket(self) -> Path:
@@ -41,8 +42,31 @@ class HostLayout:
         return self.run / "containerd"
 
     @property
+    def namespaces(self) -> Path:
+        """Holds the files that keep the host's mount and UTS namespaces alive."""
+        return self.run / "namespaces"
+
+    @property
+    def mount_namespace(self) -> Path:
+        return self.namespaces / "mnt"
+
+    @property
+    def uts_namespace(self) -> Path:
+        return self.namespaces / "uts"
+
+    @property
+    def root_run(self) -> Path:
+        """What programs on the host see as /run (and /var/run)."""
+        return self.data / "root" / "run"
+
+    @property
+    def root_var_lib(self) -> Path:
+        """What programs on the host see as /var/lib."""
+        return self.data / "root" / "var-lib"
+
+    @property
     def agent_state(self) -> Path:
-        return self.data / "agent"
+        return self.root_var_lib / "rancher" / "state"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from typing import Any
 
 import aiohttp
 
-from lab.engine import host_environment, on_host, tail
+from lab.engine import host_environment, tail
 from lab.errors import LabError
 from lab.layout import HostLayout, LabLayout
+from lab.machine import on_host
 from lab.processes import ProcessRecord, spawn
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -82,16 +83,12 @@ async def registration_url(server_url: str, timeout: float = 20.0) -> str:
 
 def start_agent(host: HostLayout, address: str, registration: str, *, tag: str) -> ProcessRecord:
     """Start the host's agent, which registers the host or, with its old state, resumes as the same one."""
-    host.agent_state.mkdir(parents=True, exist_ok=True)
     environment = {
         **_with_bytecode(host_environment(host)),
         "CATTLE_AGENT_IP": address,
         "CATTLE_HOSTNAME": host.name,
-        "CATTLE_STATE_DIR": str(host.agent_state),
-        "CATTLE_HOME": str(host.agent_state),
         # The machine may be a cloud's; its hosts are not.
         "CATTLE_DETECT_CLOUD_PROVIDER": "false",
-        "DROVER_VOLUME_PLUGIN_DIR": str(host.run / "volume-plugins"),
     }
     return spawn(
         on_host(host, drover_command(), "agent", registration),

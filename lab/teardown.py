@@ -25,7 +25,6 @@ async def remove_lab(layout: LabLayout) -> None:
     await _end_processes(layout)
     _keep_logs(layout)
     await _unmount_below(layout.run, layout.data)
-    _remove_shim_sockets(layout)
     await network.remove(layout)
     await _remove_cgroups(layout)
     for directory in (layout.run, layout.data):
@@ -101,13 +100,6 @@ def _mount_points() -> list[Path]:
         Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split()[4]))
         for line in Path("/proc/self/mountinfo").read_text().splitlines()
     ]
-
-
-def _remove_shim_sockets(layout: LabLayout) -> None:
-    """containerd's shims keep their sockets in a directory of the whole machine; each bundle names its own."""
-    for address in layout.run.glob("*/containerd/io.containerd.runtime.v2.task/*/*/address"):
-        with contextlib.suppress(FileNotFoundError):
-            Path(address.read_text().removeprefix("unix://")).unlink(missing_ok=True)
 
 
 async def _remove_cgroups(layout: LabLayout, timeout: float = 5.0) -> None:

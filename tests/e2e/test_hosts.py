@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.engine import host_environment, on_host
+from lab.engine import host_environment
+from lab.machine import on_host
 from lab.programs import drover_command, registration_url
 from tests.e2e.cluster import Cluster
 from tests.e2e.waiting import eventually, stays

@@ -31,12 +31,6 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def shim_sockets(layout: LabLayout) -> set[Path]:
-    """The sockets of the containers' shims, which live in a directory of the whole machine."""
-    bundles = layout.run.glob("*/containerd/io.containerd.runtime.v2.task/*/*/address")
-    return {Path(address.read_text().removeprefix("unix://")) for address in bundles}
-
-
 def _lines(*argv: str) -> list[str]:
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
 
