@@ -30,6 +30,7 @@ def up(
     hosts: Annotated[int, typer.Option(min=1, max=200, help="How many hosts.")] = 3,
     server: Annotated[bool, typer.Option(help="Start a Drover server too.")] = False,
     agents: Annotated[bool, typer.Option(help="Join every host to that server.")] = False,
+    image: Annotated[bool, typer.Option(help="Build the Drover image and load it on every host.")] = False,
     name: Name = "lab",
 ) -> None:
     """Start a lab and leave it running."""
@@ -37,7 +38,7 @@ def up(
     if known and any(process.alive() for process in known.processes):
         raise LabError(f"lab {name!r} is up already; take it down with `python -m lab down --name {name}`")
     began = time.monotonic()
-    lab = Lab(hosts=hosts, server=server, agents=agents, name=name)
+    lab = Lab(hosts=hosts, server=server, agents=agents, drover_image=image, name=name)
     asyncio.run(lab.up())
     print(f"lab {name!r} is up after {time.monotonic() - began:.1f} s")
     _show(lab)

@@ -51,6 +51,12 @@ class LabHost:
         """Run a program on the host and return what it printed; `LabError` if it fails."""
         return await run(*on_host(self._layout, *argv), timeout=timeout)
 
+    async def load_image(self, archive: Path) -> None:
+        """Give the engine the images of an archive made by `docker save`."""
+        await run(
+            "docker", "-H", f"unix://{self.docker_socket}", "load", "--quiet", "--input", str(archive), timeout=180
+        )
+
     async def start_agent(self, registration_url: str | None = None, *, timeout: float = 60.0) -> None:
         """Start the agent and wait until the server shows this host as active.
 

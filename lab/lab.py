@@ -18,6 +18,7 @@ from lab.errors import LabError
 from lab.host import LabHost
 from lab.images.build import BuiltImage, build_image
 from lab.images.catalog import LAB_IMAGES, PACKAGES
+from lab.images.drover import drover_archive
 from lab.images.sysroot import prepare_sysroot
 from lab.layout import LabLayout
 from lab.registry import image_reference, push, start_registry
@@ -33,7 +34,8 @@ class Lab:
     """One lab by name. Use it as a context manager, or call `up` and `down`; `attach` finds one that is running.
 
     `server` starts a Drover server on the machine's address in the lab, with access control off and SQLite;
-    `agents` joins every host to it. `server_options` are further arguments of `drover server`.
+    `agents` joins every host to it. `drover_image` builds the Drover image of this checkout and loads it on every host,
+    which the infrastructure stacks need. `server_options` are further arguments of `drover server`.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Lab:
         hosts: int = 3,
         server: bool = False,
         agents: bool = False,
+        drover_image: bool = False,
         name: str = "lab",
         server_options: Sequence[str] = (),
     ) -> None:
@@ -54,6 +57,7 @@ class Lab:
         self._host_count = hosts
         self._with_server = server
         self._with_agents = agents
+        self._with_image = drover_image
         self._server_options = tuple(server_options)
         self._owned = False
         self._record: record.LabRecord | None = None
@@ -155,10 +159,11 @@ class Lab:
             )
         )
         self._save()
+        archive = await drover_archive(self.layout.cache) if self._with_image else None
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._start_registry())
             for host in self.hosts:
-                tasks.create_task(self._start_host(host, subnet))
+                tasks.create_task(self._start_host(host, subnet, archive))
             if self._with_server:
                 tasks.create_task(self.start_server())
         if self._with_agents:
@@ -166,9 +171,11 @@ class Lab:
                 for host in self.hosts:
                     tasks.create_task(host.start_agent())
 
-    async def _start_host(self, host: LabHost, subnet: network.Subnet) -> None:
+    async def _start_host(self, host: LabHost, subnet: network.Subnet, archive: Path | None) -> None:
         await network.plug_in(self.layout, self.layout.host(host.name), host.address, subnet)
         await host.power_on()
+        if archive is not None:
+            await host.load_image(archive)
 
     async def _start_registry(self) -> None:
         await start_registry(self.layout, self.registry, remember=self._remember)
