@@ -15,7 +15,7 @@ endif
 
 BIN := .venv/bin
 
-.PHONY: help up down test test-fast lint format bench image lab-up lab-down lab-deps venv clean fresh-machine-test
+.PHONY: help up down test test-fast lint format bench image lock lab-up lab-down lab-deps venv clean fresh-machine-test
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -49,6 +49,9 @@ image: venv ## Build the Drover image
 	@scripts/install-packages engine image
 	@scripts/ensure-engine
 	@scripts/build-image
+
+lock: venv ## Pin the dependencies of pyproject.toml by version and hash (UPGRADE=1: newer versions)
+	@scripts/lock
 
 lab-up: venv lab-deps ## Start a lab of several hosts with a server and agents: make lab-up HOSTS=3
 	@$(BIN)/python -m lab up --hosts $(HOSTS) --name $(LAB) --server --agents
