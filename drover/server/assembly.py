@@ -27,6 +27,7 @@ from drover.server.api.channels.streams import StreamProxy
 from drover.server.api.channels.subscribe import Subscriptions
 from drover.server.api.channels.tokens import StreamTokens
 from drover.server.api.channels.tunnel import Tunnels
+from drover.server.api.channels.world import WorldStream
 from drover.server.api.deploy import ComposeDeployer
 from drover.server.api.extensions import Extensions
 from drover.server.api.internal import InternalAuthenticator
@@ -63,6 +64,8 @@ from drover.server.orchestration.settings import Settings
 from drover.server.orchestration.vault import Vault
 from drover.server.resources import catalog
 from drover.server.resources.tables import column_fields, table
+from drover.server.snapshot import Snapshots
+from drover.server.snapshot.receivers import Receivers
 from drover.server.store import Database, Record, Store, TypeMap
 from drover.server.store.database import database_url
 from drover.server.store.schema import migrate
@@ -82,6 +85,8 @@ class Assembly:
     subscriptions: Subscriptions
     tunnels: Tunnels
     config_items: ConfigItems
+    snapshots: Snapshots
+    world: WorldStream
     admin_password: str | None = field(repr=False)
 
     @classmethod
@@ -103,6 +108,7 @@ class Assembly:
         """Let go of the connections that would otherwise stay open for ever."""
         self.subscriptions.close_all()
         self.tunnels.close_all()
+        self.world.close_all()
 
 
 def type_maps() -> list[TypeMap]:
@@ -137,6 +143,9 @@ async def _running(
     config_items = ConfigItems(context, access.authenticate)
     subscriptions, tunnels, routes = _channels(context, access, extensions, config)
     routes.extend(config_items.routes())
+    snapshots = Snapshots(store, ipsec_checked=lambda: settings.bool("ipsec.service.enable.healthcheck"))
+    world = WorldStream(snapshots, Receivers(store), access.authenticate, access.revocations)
+    routes.append(WebSocketRoute("/{version}/world", world.endpoint))
     register_types(extensions, context)
     task_types.register(extensions, hosting.tasks.execute)
     for family in _FAMILIES:
@@ -148,7 +157,7 @@ async def _running(
     tasks = [asyncio.create_task(_kept_running(each)) for each in (*hosting.services, *keepers)]
     await engine.recover()
     try:
-        yield Assembly(context, api, subscriptions, tunnels, config_items, seeded.admin_password)
+        yield Assembly(context, api, subscriptions, tunnels, config_items, snapshots, world, seeded.admin_password)
     finally:
         await api.state.audit.stop()
         await engine.stop()

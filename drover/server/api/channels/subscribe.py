@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from drover.server.api.auth.revocations import Revocations
 from drover.server.api.caller import Authenticator, Caller
 from drover.server.api.channels.feeds import Feed, Feeds, Renderer, View
+from drover.server.api.channels.sockets import NORMAL, TRY_AGAIN_LATER, Ended, Sender, check_origin, close, refuse
 from drover.server.api.channels.wire import decode_frame, encode_event, logout_frame, ping_frame
 from drover.server.api.errors import ApiError
 from drover.server.bus import Bus, Event, NotAsked, Subscription
@@ -31,10 +30,7 @@ CHANNEL_HEADER = "x-drover-channel"
 CHANNEL_VERSION = "1"
 _EVENT_NAME = re.compile(r"^[*._0-9a-zA-Z;=-]{1,256}$")
 _MOST_NAMES = 200
-_SEND_SECONDS = 30.0
 _AGENT_QUEUE = 100_000
-_POLICY_VIOLATION = 1008
-_TRY_AGAIN_LATER = 1013
 
 BaseUrl = Callable[[HTTPConnection], str]
 
@@ -69,7 +65,7 @@ class Subscriptions:
             caller = await self._admit(socket)
             names = _names(socket, caller)
         except ApiError as error:
-            await _refuse(socket, error)
+            await refuse(socket, error)
             return
         agent = caller.agent_id is not None and CHANNEL_HEADER in socket.headers
         headers = [(CHANNEL_HEADER.encode(), CHANNEL_VERSION.encode())] if agent else []
@@ -110,7 +106,7 @@ class Subscriptions:
             task.cancel()
 
     async def _admit(self, socket: WebSocket) -> Caller:
-        _check_origin(socket)
+        check_origin(socket)
         project = socket.path_params.get("project")
         caller = await self._authenticate(socket, project=project, type_name="subscribe")
         if caller is None:
@@ -125,7 +121,7 @@ class Subscriptions:
             else max(1, self._settings.int("subscribe.max.queued.messages")),
         )
         feed = self._feeds.open(self._view(socket, caller)) if _wants_changes(names, caller) else None
-        sender = _Sender(socket)
+        sender = Sender(socket)
         try:
             if caller.agent_id is not None:
                 self._tell(caller, "agent.connected")
@@ -135,7 +131,7 @@ class Subscriptions:
                 if feed is not None:
                     group.create_task(self._changes(sender, feed))
                 group.create_task(self._receive(socket, caller))
-        except* (WebSocketDisconnect, _Ended):
+        except* (WebSocketDisconnect, Ended):
             pass  # the usual end: the client went away, or was asked to
         finally:
             subscription.close()
@@ -143,7 +139,7 @@ class Subscriptions:
                 self._feeds.close(feed)
             if caller.agent_id is not None:
                 self._tell(caller, "agent.disconnected")
-            await _close(socket, _TRY_AGAIN_LATER if subscription.overflowed else 1000)
+            await close(socket, TRY_AGAIN_LATER if subscription.overflowed else NORMAL)
 
     def _tell(self, caller: Caller, name: str) -> None:
         self._bus.publish(Event(name=name, resource_type="agent", resource_id=str(caller.agent_id)))
@@ -157,32 +153,32 @@ class Subscriptions:
             action_links=socket.query_params.get("_actionLinks") == "true",
         )
 
-    async def _ping(self, sender: _Sender) -> None:
+    async def _ping(self, sender: Sender) -> None:
         while True:
-            await sender.send(ping_frame())
+            await sender.send(ping_frame().decode())
             await asyncio.sleep(max(0.05, self._settings.seconds("api.sub.ping.interval.millis")))
 
     @staticmethod
-    async def _events(sender: _Sender, subscription: Subscription) -> None:
+    async def _events(sender: Sender, subscription: Subscription) -> None:
         while batch := await subscription.get_batch():
             for event in batch:
                 if event.name.startswith("disconnect;"):
-                    await sender.send(logout_frame())
-                    raise _Ended
-                await sender.send(encode_event(event))
-        raise _Ended
+                    await sender.send(logout_frame().decode())
+                    raise Ended
+                await sender.send(encode_event(event).decode())
+        raise Ended
 
-    async def _changes(self, sender: _Sender, feed: Feed) -> None:
+    async def _changes(self, sender: Sender, feed: Feed) -> None:
         while True:
             for frame in await self._feeds.messages(await feed.take(), feed.view, self._render):
-                await sender.send(frame)
+                await sender.send(frame.decode())
 
     async def _receive(self, socket: WebSocket, caller: Caller) -> None:
         """Agents answer here; what other clients say is not for us."""
         while True:
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
-                raise _Ended
+                raise Ended
             text = message.get("text") or message.get("bytes")
             if text and caller.agent_id is not None:
                 self._answer(text, caller)
@@ -199,28 +195,6 @@ class Subscriptions:
 
 def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
-
-
-class _Ended(Exception):
-    """The subscription is over; nothing is wrong."""
-
-
-class _Sender:
-    """Sends one frame at a time, and gives up on a client that takes none for half a minute."""
-
-    def __init__(self, socket: WebSocket) -> None:
-        self._socket = socket
-        self._lock = asyncio.Lock()
-
-    async def send(self, frame: bytes) -> None:
-        async with self._lock:
-            try:
-                async with asyncio.timeout(_SEND_SECONDS):
-                    await self._socket.send_text(frame.decode())
-            except TimeoutError:
-                raise _Ended from None
-            except RuntimeError as closed:  # Starlette's word for a socket that is closed already
-                raise _Ended from closed
 
 
 def _names(socket: WebSocket, caller: Caller) -> list[str]:
@@ -243,28 +217,3 @@ def _topics(names: list[str], caller: Caller) -> list[str]:
 
 def _wants_changes(names: list[str], caller: Caller) -> bool:
     return caller.agent_id is None and any(name.partition(";")[0] in ("resource.change", "*") for name in names)
-
-
-def _check_origin(socket: WebSocket) -> None:
-    """A page of another site must not ride on a browser's cookies (cross-site WebSocket hijacking)."""
-    origin = socket.headers.get("origin")
-    if origin is None:
-        return
-    if urlsplit(origin).netloc.lower() != socket.headers.get("host", "").lower():
-        raise ApiError(403, None, f"WebSockets from {origin} are not accepted here")
-
-
-async def _refuse(socket: WebSocket, error: ApiError) -> None:
-    headers = dict(error.headers)
-    if "websocket.http.response" in socket.scope.get("extensions", {}):
-        await socket.send_denial_response(JSONResponse(error.body(), status_code=error.status, headers=headers))
-    else:
-        await socket.close(_POLICY_VIOLATION, error.message[:120])
-
-
-async def _close(socket: WebSocket, code: int) -> None:
-    if socket.application_state is WebSocketState.CONNECTED and socket.client_state is WebSocketState.CONNECTED:
-        try:
-            await socket.close(code)
-        except RuntimeError:
-            return  # closed from the other side at the same moment

@@ -1,0 +1,266 @@
+"""The world's WebSocket, against a whole server: who gets in, what arrives, and going on after a break."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+
+from drover.client.world import Change, Container, Full, Key, World, decode_frame
+from drover.client.world.frames import Frame
+from drover.common.clock import now_ms
+from drover.server.orchestration.agents.accounts import plan_instance_agent
+from drover.server.orchestration.agents.uris import of_instance
+from drover.server.orchestration.credentials import unseal
+from drover.server.store import Record
+from tests.server.api.channels.conftest import Agent, Wire
+
+pytestmark = pytest.mark.anyio
+
+ENVIRONMENT = 5
+_WAIT = 20.0
+METADATA = {"io.rancher.container.agent_service.metadata": "true"}
+
+
+async def plant(wire: Wire, type_name: str, **values: Any) -> Record:
+    """A row as the orchestration would have made it."""
+    store = wire.assembly.context.store
+    changes = store.changes()
+    row = {"accountId": ENVIRONMENT, "state": "active", "created": now_ms(), "uuid": f"{type_name}-uuid", **values}
+    record = changes.insert(type_name, row)
+    await store.commit(changes)
+    return record
+
+
+async def change(wire: Wire, record: Record, **values: Any) -> None:
+    store = wire.assembly.context.store
+    changes = store.changes()
+    changes.update(record, values)
+    await store.commit(changes)
+
+
+async def host_of(wire: Wire, agent: Agent, uuid: str = "host-1") -> Record:
+    return await plant(
+        wire, "host", uuid=uuid, kind="docker", agentId=agent.id, agentIpAddress="172.16.0.5", hostname=uuid
+    )
+
+
+async def container_on(wire: Wire, host: Record, uuid: str = "c-1", **values: Any) -> Record:
+    network = await wire.assembly.context.store.first("network", accountId=ENVIRONMENT, kind="managed")
+    assert network is not None
+    given = {"name": uuid, "state": "starting", "primaryIpAddress": "10.42.0.9", "labels": {}, **values}
+    return await plant(
+        wire, "instance", uuid=uuid, kind="container", hostId=host.id, primaryNetworkId=network.id, **given
+    )
+
+
+async def agent_of(wire: Wire, container: Record, *, system: bool = True) -> Agent:
+    """Give a container an agent; its keys."""
+    context = wire.assembly.context
+    changes = context.store.changes()
+    uri = of_instance(container.id)
+    agent, keys = plan_instance_agent(
+        changes, context.vault, uri=uri, environment_id=ENVIRONMENT, roles=(), system=system
+    )
+    changes.update(container, {"agentId": agent.id})
+    await context.store.commit(changes)
+    key = keys[0][1]
+    header = aiohttp.encode_basic_auth(str(key["publicValue"]), unseal(key, context.vault))
+    return Agent(agent.id, {"Authorization": header})
+
+
+async def refused(wire: Wire, headers: dict[str, str], query: str = "") -> int:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        async with wire.socket(f"/v2-beta/world{query}", headers=headers):
+            pass
+    return int(refusal.value.status)
+
+
+async def next_frame(socket: aiohttp.ClientWebSocketResponse) -> Frame:
+    return decode_frame(await socket.receive_str(timeout=_WAIT))
+
+
+async def until(socket: aiohttp.ClientWebSocketResponse, world: World, uuid: str) -> Container:
+    """Apply frames until a container is there."""
+    async with asyncio.timeout(_WAIT):
+        while uuid not in world.containers:
+            world.apply(await next_frame(socket))
+    return world.containers[uuid]
+
+
+# Who gets in
+
+
+async def test_a_hosts_agent_follows_its_environment_in_both_versions(wire: Wire) -> None:
+    agent = await wire.register()
+    await host_of(wire, agent)
+    for version in ("v1", "v2-beta"):
+        async with wire.socket(f"/{version}/world", headers=agent.headers) as socket:
+            first = await next_frame(socket)
+        assert isinstance(first, Full)
+        assert first.host == "host-1"
+
+
+async def test_a_metadata_container_follows_the_environment_of_its_host(wire: Wire) -> None:
+    host = await host_of(wire, await wire.register())
+    container = await container_on(wire, host, labels=METADATA, system=True, state="running")
+    agent = await agent_of(wire, container)
+    async with wire.socket("/v1/world", headers=agent.headers) as socket:
+        first = await next_frame(socket)
+    assert isinstance(first, Full)
+    assert first.host == host.uuid
+
+
+async def test_strangers_and_people_stay_outside(wire: Wire) -> None:
+    assert await refused(wire, {"X-ENFORCE-AUTHENTICATION": "true"}) == 401
+    assert await refused(wire, {}) == 403  # the administrator
+    assert await refused(wire, await wire.project_key()) == 403
+    agent = await wire.register()
+    assert await refused(wire, agent.headers) == 403  # no host yet
+    await host_of(wire, agent)
+    assert await refused(wire, {**agent.headers, "Origin": "http://evil.example"}) == 403
+    assert await refused(wire, agent.headers, "?epoch=a&revision=x") == 400
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"labels": {}, "system": True, "state": "running"},
+        {"labels": METADATA, "system": False, "state": "running"},
+        {"labels": METADATA, "system": True, "state": "stopped"},
+    ],
+    ids=["label missing", "no system container", "stopped"],
+)
+async def test_other_containers_stay_outside(wire: Wire, values: dict[str, Any]) -> None:
+    host = await host_of(wire, await wire.register())
+    container = await container_on(wire, host, **values)
+    agent = await agent_of(wire, container, system=bool(values["system"]))
+    assert await refused(wire, agent.headers) == 403
+
+
+async def test_a_follower_sees_its_own_environment_only(wire: Wire) -> None:
+    agent = await wire.register()
+    host = await host_of(wire, agent)
+    await container_on(wire, host)
+    await plant(wire, "host", uuid="elsewhere", kind="docker", accountId=7, agentIpAddress="172.16.0.9")
+    await plant(wire, "stack", uuid="their-stack", name="theirs", accountId=7)
+    world = World()
+    async with wire.socket("/v1/world", headers=agent.headers) as socket:
+        world.apply(await next_frame(socket))
+        await plant(wire, "stack", uuid="their-other-stack", name="theirs", accountId=7)
+        await plant(wire, "stack", uuid="my-stack", name="mine")
+        while not world.stacks:
+            world.apply(await next_frame(socket))
+    assert list(world.hosts) == ["host-1"]
+    assert list(world.stacks) == ["my-stack"]
+    assert list(world.containers) == ["c-1"]
+
+
+async def test_a_key_that_is_taken_away_ends_the_stream(wire: Wire) -> None:
+    agent = await wire.register()
+    await host_of(wire, agent)
+    row = await wire.assembly.context.store.get("agent", agent.id)
+    assert row is not None
+    async with wire.socket("/v1/world", headers=agent.headers) as socket:
+        await next_frame(socket)
+        key = await wire.assembly.context.store.first("credential", accountId=row.account_id, removed=None)
+        assert key is not None
+        await change(wire, key, state="removed", removed=now_ms())
+        message = await socket.receive(timeout=_WAIT)
+        assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+    assert await refused(wire, agent.headers) in (401, 403)
+
+
+async def test_an_agent_holds_few_streams(wire: Wire) -> None:
+    agent = await wire.register()
+    await host_of(wire, agent)
+    opened = []
+    for _ in range(5):
+        socket = await wire.socket("/v1/world", headers=agent.headers)
+        assert isinstance(await next_frame(socket), Full)
+        opened.append(socket)
+    for first in opened[:2]:
+        await first.receive(timeout=_WAIT)
+        assert first.closed
+    assert not opened[-1].closed
+    for socket in opened:
+        await socket.close()
+
+
+# What arrives
+
+
+async def test_a_change_arrives_as_a_change(wire: Wire) -> None:
+    agent = await wire.register()
+    host = await host_of(wire, agent)
+    world = World()
+    async with wire.socket("/v1/world", headers=agent.headers) as socket:
+        world.apply(await next_frame(socket))
+        assert world.own_host is not None
+        container = await container_on(wire, host)
+        shown = await until(socket, world, container.uuid)
+        assert (shown.state, shown.primary_ip, shown.host_uuid) == ("starting", "10.42.0.9", "host-1")
+        await change(wire, container, state="running", startCount=1)
+        frame = await next_frame(socket)
+        assert isinstance(frame, Change)
+        assert [each.key for each in frame.changed] == [container.uuid]
+        await change(wire, container, state="removing")
+        frame = await next_frame(socket)
+        assert isinstance(frame, Change)
+        assert (frame.gone, frame.changed) == ((Key("container", container.uuid),), ())
+
+
+async def test_an_update_that_changes_nothing_shown_sends_nothing(wire: Wire) -> None:
+    agent = await wire.register()
+    host = await host_of(wire, agent)
+    container = await container_on(wire, host)
+    async with wire.socket("/v1/world", headers=agent.headers) as socket:
+        await next_frame(socket)
+        await change(wire, container, transitioningMessage="pulling")
+        await plant(wire, "stack", uuid="marker", name="marker")
+        frame = await next_frame(socket)
+    assert isinstance(frame, Change)
+    assert [each.key for each in frame.changed] == ["marker"]
+
+
+async def test_changes_in_quick_succession_are_gathered(wire: Wire) -> None:
+    agent = await wire.register()
+    await host_of(wire, agent)
+    world, frames = World(), 0
+    async with wire.socket("/v1/world", headers=agent.headers) as socket:
+        world.apply(await next_frame(socket))
+        for number in range(40):
+            await plant(wire, "stack", uuid=f"stack-{number}", name=f"s{number}")
+        while len(world.stacks) < 40:
+            world.apply(await next_frame(socket))
+            frames += 1
+    assert frames < 20
+
+
+async def test_a_follower_goes_on_where_it_was(wire: Wire) -> None:
+    agent = await wire.register()
+    await host_of(wire, agent)
+    world = World()
+    async with wire.socket("/v1/world", headers=agent.headers) as socket:
+        world.apply(await next_frame(socket))
+    await plant(wire, "stack", uuid="meanwhile", name="meanwhile")
+    query = f"?epoch={world.epoch}&revision={world.revision}"
+    async with wire.socket(f"/v1/world{query}", headers=agent.headers) as socket:
+        greeting = await next_frame(socket)
+        assert isinstance(greeting, Change)
+        assert (greeting.host, greeting.changed) == ("host-1", ())
+        world.apply(greeting)
+        while "meanwhile" not in world.stacks:
+            world.apply(await next_frame(socket))
+
+
+@pytest.mark.parametrize("query", ["?epoch=other&revision=1", "?epoch={epoch}&revision=1"])
+async def test_who_names_an_unknown_place_gets_everything(wire: Wire, query: str) -> None:
+    agent = await wire.register()
+    await host_of(wire, agent)
+    async with wire.socket("/v1/world", headers=agent.headers) as socket:
+        epoch = (await next_frame(socket)).epoch
+    async with wire.socket(f"/v1/world{query.format(epoch=epoch)}", headers=agent.headers) as socket:
+        assert isinstance(await next_frame(socket), Full)
