@@ -56,7 +56,9 @@ from drover.server.orchestration.external_handlers import ExternalHandlers
 from drover.server.orchestration.images.credentials import RegistryCredentials
 from drover.server.orchestration.images.pull_tasks import KIND as PULL_TASK
 from drover.server.orchestration.images.pull_tasks import PullTasks
+from drover.server.orchestration.infrastructure import prepare_infrastructure
 from drover.server.orchestration.networks.defaults import plan_default_networks
+from drover.server.orchestration.networks.drivers import SERVICE_KIND as NETWORK_DRIVER_SERVICE
 from drover.server.orchestration.registration import GenericObjectHandlers
 from drover.server.orchestration.seed import seed
 from drover.server.orchestration.services import build as build_services
@@ -132,13 +134,15 @@ async def _running(
     extensions = Extensions()
     deployer = ComposeDeployer(context)
     hosting = hosts_and_instances.assemble(context, handlers)
-    services = build_services(context, handlers, deployer)
+    companions = {NETWORK_DRIVER_SERVICE: hosting.network_drivers}
+    services = build_services(context, handlers, deployer, companions)
     background = Background()
     ExternalHandlers(context, background).register(handlers)
     AccountHandlers(context, [plan_default_networks]).register(handlers)
     pull_tasks = PullTasks(hosting.channel, hosting.hosts, RegistryCredentials(store, access.vault))
     GenericObjectHandlers(context, {PULL_TASK: pull_tasks.run}).register(handlers)
     seeded = await seed(context, auth=auth, project_seeds=[plan_default_networks])
+    infrastructure = await prepare_infrastructure(context, first_start=seeded.first_start)
     config = ApiConfig(trusted_proxies=tuple(trusted_proxies))
     config_items = ConfigItems(context, access.authenticate)
     subscriptions, tunnels, routes = _channels(context, access, extensions, config)
@@ -153,7 +157,7 @@ async def _running(
     authenticate = InternalAuthenticator(access.authenticate)
     api = create_api(context, authenticate=authenticate, extensions=extensions, config=config, routes=routes)
     deployer.bind(api)
-    keepers = (services.reconciler, services.health, services.membership, background)
+    keepers = (services.reconciler, services.health, services.membership, infrastructure, background)
     tasks = [asyncio.create_task(_kept_running(each)) for each in (*hosting.services, *keepers)]
     await engine.recover()
     try:

@@ -30,6 +30,9 @@ from drover.server.orchestration.instances.stop import Stop
 from drover.server.orchestration.instances.usage import Usage
 from drover.server.orchestration.mirror import Mirror
 from drover.server.orchestration.networks.addresses import Addresses
+from drover.server.orchestration.networks.default_network import DefaultNetworks
+from drover.server.orchestration.networks.drivers import NetworkDrivers
+from drover.server.orchestration.networks.handlers import NetworkHandlers
 from drover.server.orchestration.networks.resolve import Networks
 from drover.server.orchestration.plain import PlainHandlers
 from drover.server.orchestration.simulated import SimulatedAgents
@@ -54,6 +57,7 @@ class Hosting:
     hosts: Mirror
     usage: Usage
     networks: Networks
+    network_drivers: NetworkDrivers
     pinger: Pinger
     host_handlers: HostHandlers
     simulated: SimulatedAgents
@@ -90,6 +94,9 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
     VolumeHandlers(context, channel, hosts).register(handlers)
     ContainerEvents(context, channel, hosts).register(handlers)
     PlainHandlers(context).register(handlers)
+    NetworkHandlers(context, DefaultNetworks(store)).register(handlers)
+    network_drivers = NetworkDrivers(context)
+    network_drivers.register(handlers)
 
     evacuation.register(handlers, HostEvents(context, hosts, host_handlers))
 
@@ -101,6 +108,7 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
         hosts=hosts,
         usage=usage,
         networks=networks,
+        network_drivers=network_drivers,
         pinger=pinger,
         host_handlers=host_handlers,
         simulated=simulated,

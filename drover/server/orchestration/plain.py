@@ -7,7 +7,7 @@ from drover.server.lifecycle import Chain, Delegate, Done, Handlers, Outcome, Ru
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.removal import removed
 
-ACTIVATED = ("storagepool", "network", "subnet", "port", "ipaddress", "image")
+ACTIVATED = ("storagepool", "subnet", "port", "ipaddress", "image")
 """Types that go from created to active without further ado, and back."""
 
 _CREATED_ONLY = ("mount", "label", "containerevent")

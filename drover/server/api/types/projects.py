@@ -12,11 +12,13 @@ from drover.server.api.auth.access import AccessControl
 from drover.server.api.auth.directory import ADMIN_KINDS
 from drover.server.api.call import Call
 from drover.server.api.draft import Draft
-from drover.server.api.errors import ApiError, forbidden, not_found
+from drover.server.api.errors import ApiError, forbidden, invalid, not_found
 from drover.server.api.extensions import Extensions, Output
 from drover.server.api.ids import parse_id, parse_row_id
+from drover.server.api.scope import load_visible
 from drover.server.orchestration.accounts import plan_removal
 from drover.server.orchestration.context import Context
+from drover.server.orchestration.infrastructure.project_templates import default_template
 from drover.server.orchestration.seed import member_values
 from drover.server.resources import Schema
 from drover.server.store import Changes, Condition, Query, Record
@@ -141,10 +143,20 @@ class Projects:
         given = values.pop("members", None)
         members = await self._checked(given) if given else [(RANCHER_ID, str(call.caller.account_id), "owner")]
         _require_an_owner(members)
+        values["projectTemplateId"] = await self._template(call, values.get("projectTemplateId"))
         changes = self._store.changes()
         project = plan_project(self._context, changes, values, members)
         committed = await writing.commit(call, changes)
         return committed.record(project)
+
+    async def _template(self, call: Call, given: int | None) -> int | None:
+        """The template that the caller names, which he must be able to see, else the one that the settings name."""
+        if given is None:
+            default = await default_template(self._context)
+            return None if default is None else default.id
+        if given not in await load_visible(call, "projectTemplate", [int(given)]):
+            raise invalid("InvalidReference", "projectTemplateId", "There is no such template; see /projecttemplates")
+        return int(given)
 
     async def judge(self, draft: Draft) -> None:
         if draft.record is not None:

@@ -7,11 +7,12 @@ processes that a user starts; ``health`` adds up how everything stands.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drover.server.lifecycle import Handlers
 from drover.server.orchestration.context import Context
-from drover.server.orchestration.services.handlers import ServiceHandlers
+from drover.server.orchestration.services.handlers import Companion, ServiceHandlers
 from drover.server.orchestration.services.health_keeper import HealthKeeper
 from drover.server.orchestration.services.membership import Membership
 from drover.server.orchestration.services.reconciler import Reconciler
@@ -28,9 +29,12 @@ class Services:
     membership: Membership
 
 
-def build(context: Context, handlers: Handlers, deployer: Deployer) -> Services:
+def build(
+    context: Context, handlers: Handlers, deployer: Deployer, companions: Mapping[str, Companion] | None = None
+) -> Services:
+    """Register the handlers of services and stacks; ``companions`` go along with services of their kind."""
     reconciler = Reconciler(context)
-    ServiceHandlers(context, reconciler).register(handlers)
+    ServiceHandlers(context, reconciler, companions).register(handlers)
     UpgradeHandlers(context, reconciler).register(handlers)
     StackHandlers(context, deployer).register(handlers)
     return Services(reconciler, HealthKeeper(context, reconciler), Membership(context))

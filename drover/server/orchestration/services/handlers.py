@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from drover.common.clock import now_ms
 from drover.server.lifecycle import Chain, Done, Handlers, ProcessConflict, Run
@@ -18,12 +19,25 @@ from drover.server.store import Record, StoreError
 _CONSUMED_SETTLED_SECONDS = 600.0
 
 
-class ServiceHandlers:
-    """What happens to services, process by process."""
+class Companion(Protocol):
+    """What exists beside the containers of a service of some kind, such as the network that its driver provides."""
 
-    def __init__(self, context: Context, reconciler: Reconciler) -> None:
+    async def keep(self, service: Record) -> None:
+        """Make it what the service says; called when the service is created, activated and updated."""
+
+    async def drop(self, service: Record) -> None:
+        """The service goes, and it goes along."""
+
+
+class ServiceHandlers:
+    """What happens to services, process by process. ``companions`` are found by the kind of the service."""
+
+    def __init__(
+        self, context: Context, reconciler: Reconciler, companions: Mapping[str, Companion] | None = None
+    ) -> None:
         self._context = context
         self._reconciler = reconciler
+        self._companions = companions or {}
         self._random_ports = RandomPorts(context)
 
     def register(self, handlers: Handlers) -> None:
@@ -35,6 +49,7 @@ class ServiceHandlers:
 
     async def create(self, run: Run) -> Done | Chain:
         stack = await run.store.get("stack", int(run.record["stackId"]))
+        await self._keep_companion(run.record)
         changes = run.plan()
         values = {
             "healthState": run.record["healthState"] or "healthy",
@@ -51,6 +66,7 @@ class ServiceHandlers:
             changes = run.plan()
             await plan_targets(run.store, changes, run.record)
             return Done(_cleared(run.record), changes)
+        await self._keep_companion(run.record)
         if run.record.state == "updating-inactive":
             return Done()
         await self._await_consumed(run)
@@ -64,6 +80,11 @@ class ServiceHandlers:
             hosts = self._reconciler.serving_hosts(digest.spec.account_id)
             values["healthState"] = service_health(digest, serving_hosts=hosts)
         return Done(values)
+
+    async def _keep_companion(self, service: Record) -> None:
+        companion = self._companions.get(service.kind)
+        if companion is not None:
+            await companion.keep(service)
 
     @staticmethod
     async def _show(run: Run, problem: str | None) -> None:
@@ -102,6 +123,9 @@ class ServiceHandlers:
         digest = await self._reconciler.load(run.record.id)
         if digest is not None:
             await self._remove_units(digest)
+        companion = self._companions.get(run.record.kind)
+        if companion is not None:
+            await companion.drop(run.record)
         changes = run.store.changes()
         for type_name, field in (
             ("serviceConsumeMap", "serviceId"),

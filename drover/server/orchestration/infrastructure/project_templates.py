@@ -1,0 +1,84 @@
+"""The built-in environment templates as rows, so that they are listed, named and copied like those of users."""
+
+from __future__ import annotations
+
+import uuid
+
+import structlog
+
+from drover.common.clock import now_ms
+from drover.server.orchestration.context import Context
+from drover.server.orchestration.infrastructure.library import EnvironmentTemplate, environment_templates
+from drover.server.store import ClaimTaken, Record
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_SETTING = "project.template.default"
+_STANDARD_SETTING = "project.template.default.name"
+_PACKAGED = "Code Packaged Defaults"
+
+
+async def seed_templates(context: Context) -> None:
+    """Make the rows that are missing, and bring those of an older version of this program up to date."""
+    store = context.store
+    rows = await store.find_by("projectTemplate", accountId=None, removed=None)
+    known = {_identity(str(row["externalId"] or "")): row for row in rows}
+    changes = store.changes()
+    for template in environment_templates():
+        values = _values(template)
+        row = known.get(_identity(template.external_id))
+        if row is None:
+            row = changes.insert(
+                "projectTemplate",
+                {
+                    "uuid": str(uuid.uuid4()),
+                    "kind": "projectTemplate",
+                    "state": "active",
+                    "created": now_ms(),
+                    **values,
+                },
+            )
+            changes.claim(f"project-template:{_identity(template.external_id)}", row)
+        elif any(row[name] != value for name, value in values.items()):
+            changes.update(row, values)
+    if changes.empty:
+        return
+    try:
+        await store.commit(changes)
+    except ClaimTaken:
+        log.info("infrastructure.templates_made_elsewhere")
+
+
+async def default_template(context: Context) -> Record | None:
+    """The template of an environment that names none; None while no setting says so.
+
+    The packaged default of Rancher's own setting does not count: an installation on one machine shall not get an
+    encrypted network between hosts without being asked.
+    """
+    settings = context.settings
+    name = settings.get(DEFAULT_SETTING).strip()
+    if not name and settings.source(_STANDARD_SETTING) != _PACKAGED:
+        name = settings.get(_STANDARD_SETTING).strip()
+    if not name or name.lower() == "none":
+        return None
+    rows = await context.store.find_by("projectTemplate", isPublic=True, removed=None)
+    found = [row for row in rows if str(row.name).lower() == name.lower()]
+    if not found:
+        log.warning("infrastructure.no_default_template", wanted=name, known=", ".join(str(row.name) for row in rows))
+        return None
+    return found[0]
+
+
+def _identity(external_id: str) -> str:
+    """The template without its version."""
+    return external_id.rpartition(":")[0]
+
+
+def _values(template: EnvironmentTemplate) -> dict[str, object]:
+    return {
+        "name": template.name,
+        "description": template.description,
+        "externalId": template.external_id,
+        "isPublic": True,
+        "stacks": [dict(entry) for entry in template.stacks],
+    }
