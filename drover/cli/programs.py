@@ -48,10 +48,22 @@ PROGRAMS = (
         positional="registration_url",
     ),
     Program(
+        name="metadata",
+        help="Run the metadata server of this host.",
+        settings="drover.host.metadata.settings:MetadataSettings",
+        run="drover.host.metadata.program:run_metadata",
+    ),
+    Program(
         name="simulate",
         help="Run simulated hosts that speak the protocol of real ones.",
         settings="drover.simulator:SimulatorSettings",
         run="drover.simulator:run_simulator",
+    ),
+    Program(
+        name="vxlan",
+        help="Route between the containers of this host and those of others through VXLAN.",
+        settings="drover.host.network.routers.settings:VxlanSettings",
+        run="drover.host.network.routers.vxlan:run_vxlan",
     ),
 )
 
