@@ -8,7 +8,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
@@ -47,15 +47,20 @@ async def start_engine(
             root=host.data / "containerd", state=host.containerd_state, address=host.containerd_socket
         )
     )
-    # Left by an engine that was killed; dockerd would refuse to start for a pid that means something else by now.
-    (host.run / "docker.pid").unlink(missing_ok=True)
-    # An engine must not find the socket that its own clients are pointed to.
-    environment = {key: value for key, value in os.environ.items() if key not in {"DOCKER_HOST", "DOCKER_CONTEXT"}}
-    containerd = _daemon(host, "containerd", ("containerd", "--config", str(config)), tag, environment)
+    containerd = _daemon(host, "containerd", ("containerd", "--config", str(config)), tag)
     remember(containerd)
     await _wait(host, containerd, lambda: _socket_accepts(host.containerd_socket), timeout)
+    await start_dockerd(host, tag=tag, registry=registry, remember=remember, timeout=timeout)
+
+
+async def start_dockerd(
+    host: HostLayout, *, tag: str, registry: str, remember: Callable[[ProcessRecord], None], timeout: float = 40.0
+) -> None:
+    """Start dockerd on a containerd that runs, and wait until it answers."""
+    # Left by an engine that was killed; dockerd would refuse to start for a pid that means something else by now.
+    (host.run / "docker.pid").unlink(missing_ok=True)
     await _configure_dockerd(host, registry)
-    dockerd = _daemon(host, "dockerd", _dockerd(host), tag, environment)
+    dockerd = _daemon(host, "dockerd", _dockerd(host), tag)
     remember(dockerd)
     await _wait(host, dockerd, lambda: _engine_answers(host.docker_socket), timeout)
 
@@ -89,9 +94,9 @@ def _dockerd(host: HostLayout) -> tuple[str, ...]:
     )
 
 
-def _daemon(
-    host: HostLayout, program: str, argv: tuple[str, ...], tag: str, environment: Mapping[str, str]
-) -> ProcessRecord:
+def _daemon(host: HostLayout, program: str, argv: tuple[str, ...], tag: str) -> ProcessRecord:
+    # An engine must not find the socket that its own clients are pointed to.
+    environment = {key: value for key, value in os.environ.items() if key not in {"DOCKER_HOST", "DOCKER_CONTEXT"}}
     return spawn(
         on_host(host, *argv),
         role=f"{host.name}/{program}",

@@ -8,7 +8,7 @@ import aiodocker
 
 from lab import network, processes, programs
 from lab.command import run
-from lab.engine import start_engine
+from lab.engine import start_dockerd, start_engine
 from lab.errors import LabError
 from lab.layout import HostLayout, LabLayout
 from lab.machine import boot, on_host
@@ -77,6 +77,14 @@ class LabHost:
     async def kill_agent(self) -> None:
         """End the agent without a chance to say goodbye (SIGKILL)."""
         await self._end("agent", signal.SIGKILL)
+
+    async def kill_engine(self) -> None:
+        """End dockerd (SIGKILL); containerd and the containers run on, as they do on any machine."""
+        await self._end("dockerd", signal.SIGKILL)
+
+    async def start_engine(self) -> None:
+        """Start dockerd again."""
+        await start_dockerd(self._layout, tag=self._lab.tag, registry=self._record.registry, remember=self._remember)
 
     async def cut_network(self) -> None:
         """Pull the host's cable: nothing arrives, nothing is refused."""

@@ -67,9 +67,10 @@ async def environment_url(server_url: str) -> str:
     return f"{server_url}/v2-beta/projects/{projects[0]['id']}"
 
 
-async def registration_url(server_url: str, timeout: float = 20.0) -> str:
-    """A registration token of the default environment, as the URL that an agent is started with."""
-    tokens = f"{await environment_url(server_url)}/registrationtokens"
+async def registration_url(server_url: str, timeout: float = 20.0, *, environment: str | None = None) -> str:
+    """A registration token as the URL that an agent is started with; of the default environment, or of the one whose
+    API address is given."""
+    tokens = f"{environment or await environment_url(server_url)}/registrationtokens"
     deadline = time.monotonic() + timeout
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
         token = await _call(session, "POST", tokens)
