@@ -54,6 +54,12 @@ PROGRAMS = (
         run="drover.host.metadata.program:run_metadata",
     ),
     Program(
+        name="network-manager",
+        help="Attach this host's containers to their networks, publish their ports, enforce policies.",
+        settings="drover.host.network.settings:NetworkManagerSettings",
+        run="drover.host.network.program:run_network_manager",
+    ),
+    Program(
         name="simulate",
         help="Run simulated hosts that speak the protocol of real ones.",
         settings="drover.simulator:SimulatorSettings",
@@ -64,6 +70,12 @@ PROGRAMS = (
         help="Route between the containers of this host and those of others through VXLAN.",
         settings="drover.host.network.routers.settings:VxlanSettings",
         run="drover.host.network.routers.vxlan:run_vxlan",
+    ),
+    Program(
+        name="dns",
+        help="Answer DNS questions of this host's containers.",
+        settings="drover.host.dns.settings:DnsSettings",
+        run="drover.host.dns.program:run_dns",
     ),
 )
 
