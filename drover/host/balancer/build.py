@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from drover.client.world import Container, LbConfig, Service, World
+from drover.host.balancer.interest import Interest
 from drover.host.balancer.model import (
     Backend,
     Certificates,
@@ -40,6 +41,7 @@ class Built:
     """A model, and in the user's words what had to be left out of it."""
 
     model: Model
+    interest: Interest
     problems: tuple[str, ...] = ()
 
 
@@ -83,7 +85,15 @@ def build(world: World, own: Container, *, draining: Collection[str] = ()) -> Bu
                 backends[name] = _backend(name, group, protocol, config, targets, draining)
         frontends.append(Frontend(port, protocol, tuple(routes)))
     model = Model(tuple(frontends), tuple(backends.values()), _certificates(service, config), config.config or "")
-    return Built(model, tuple(dict.fromkeys(problems)))
+    interest = Interest(
+        own=own.uuid,
+        service=service.key,
+        names=frozenset(targets.names),
+        keys=frozenset(targets.keys),
+        parents=frozenset(targets.parents),
+        selectors=tuple(dict.fromkeys(rule.selector for rule in config.port_rules if rule.selector)),
+    )
+    return Built(model, interest, tuple(dict.fromkeys(problems)))
 
 
 def withhold_starting(model: Model) -> Model:

@@ -33,9 +33,16 @@ class Targets:
         self._locality = locality
         self._host = host
         self._endpoints: dict[str, tuple[Server, ...]] = {}
+        self.names: set[str] = set()
+        """Names that were looked up, found or not."""
+        self.keys: set[str] = set()
+        """Keys of the services whose endpoints were read."""
+        self.parents: set[str] = set()
+        """Containers whose addresses others use."""
 
     def find(self, name: str) -> Service | None:
         """A service by ``stack/service``, in a linked environment ``environment/stack/service``, in any case."""
+        self.names.add(name.lower())
         return self._by_name.get(name.lower())
 
     def candidates(self, *, region: str | None = None, environment: str | None = None) -> Iterator[Service]:
@@ -73,6 +80,7 @@ class Targets:
         return tuple(Server(each.address, port, weight, each.phase, each.is_hostname) for each in found)
 
     def _expand(self, service: Service, above: Collection[str]) -> Iterator[Server]:
+        self.keys.add(service.key)
         if service.kind == "externalService":
             yield from (Server(address, 0) for address in service.external_ips)
             if service.hostname:
@@ -100,6 +108,7 @@ class Targets:
         """A container that shares another one's network is reached at that one's address."""
         if container.primary_ip or not container.network_from_container_uuid:
             return container.primary_ip
+        self.parents.add(container.network_from_container_uuid)
         parent = self._world.containers.get(container.network_from_container_uuid)
         return parent.primary_ip if parent is not None else None
 
