@@ -1,0 +1,1 @@
+"""Giving a container its interface before its program starts."""

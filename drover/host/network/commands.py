@@ -1,0 +1,37 @@
+"""Programs of the system that are called: always an argument list, never a shell, always with a limit of time."""
+
+from __future__ import annotations
+
+import asyncio
+
+TIMEOUT = 30.0
+
+
+class CommandError(Exception):
+    """A program could not be run or failed; the text says which and why."""
+
+
+async def run(*argv: str, stdin: str = "", timeout: float = TIMEOUT) -> str:
+    """The program's standard output. Raises CommandError."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        raise CommandError(f"cannot run {argv[0]}: {error.strerror}. Is it installed?") from error
+    try:
+        async with asyncio.timeout(timeout):
+            output, errors = await process.communicate(stdin.encode())
+    except TimeoutError as error:
+        raise CommandError(f"{' '.join(argv)} did not finish within {timeout:.0f} s") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        said = errors.decode("utf-8", "replace").strip()
+        raise CommandError(f"{' '.join(argv)} failed ({process.returncode}): {said}")
+    return output.decode("utf-8", "replace")

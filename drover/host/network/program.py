@@ -1,0 +1,28 @@
+"""`drover network-manager`: settings in, a manager that serves until SIGTERM out."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from drover.client.world.follow import follow
+from drover.common.status import StatusServer
+from drover.host.network.docker import Docker
+from drover.host.network.manager import NetworkManager
+from drover.host.network.settings import NetworkManagerSettings
+
+
+async def run_network_manager(settings: NetworkManagerSettings) -> None:
+    """Ends at SIGTERM or SIGINT and leaves the data path as it is."""
+    async with Docker(settings.docker_url) as docker:
+        manager = NetworkManager(settings, docker, follow=follow)
+        async with StatusServer(settings.status_listen, manager.status):
+            serving = asyncio.create_task(manager.run(), name="manager")
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, serving.cancel)
+            try:
+                await serving
+            except asyncio.CancelledError:
+                if not serving.cancelled():
+                    raise

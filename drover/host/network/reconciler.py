@@ -1,0 +1,176 @@
+"""From the world to the host: one pass computes what should be, and changes only what differs.
+
+A pass runs after each change of the world, of the local containers, or of the engine's connection, and every 30
+seconds with a look at what the kernel really holds. A world that was never received changes nothing: an outage
+leaves the last rules in place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Histogram
+from pyroute2.netlink.exceptions import NetlinkError
+
+from drover.client.world import World
+from drover.host.network.commands import CommandError
+from drover.host.network.namespaces import in_thread
+from drover.host.network.rules.iptables import Firewall
+from drover.host.network.rules.nat import forward_rules, guard_rules, hooks, nat_rules
+from drover.host.network.rules.networks import BridgedNetwork, bridged_networks, local_networks
+from drover.host.network.rules.ports import Conflict, HostPort, host_ports, port_rules
+from drover.host.network.settings import NetworkManagerSettings
+from drover.host.network.sync.hairpin import ensure_hairpin
+from drover.host.network.sync.metadata_route import ensure_metadata_route
+from drover.host.network.sync.sysctls import Sysctls
+
+log = structlog.get_logger(__name__)
+
+PASSES = Counter("drover_network_passes_total", "Passes over the host's rules.", ["outcome"])
+PASS_SECONDS = Histogram(
+    "drover_network_pass_seconds", "Duration of a pass.", buckets=(0.01, 0.05, 0.1, 0.2, 0.5, 1, 5)
+)
+
+SETTLE = 0.05
+"""A short breath between two passes, so that a burst of changes costs a few passes and not one each."""
+
+
+class Reconciler:
+    """`started()` gives the local containers' start times by Docker id."""
+
+    def __init__(
+        self,
+        settings: NetworkManagerSettings,
+        *,
+        world: World,
+        firewall: Firewall,
+        started: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._settings = settings
+        self._world = world
+        self._firewall = firewall
+        self._started = started
+        self._sysctls = Sysctls()
+        self._wake = asyncio.Event()
+        self._engine_came_back = True
+        self._ports: tuple[HostPort, ...] = ()
+        self._conflicts: frozenset[tuple[Any, ...]] = frozenset()
+        self._problem = ""
+        self._refreshed = time.monotonic()
+
+    def trigger(self, *, engine_came_back: bool = False) -> None:
+        """A pass is due. An engine that came back may have put its own rules before ours."""
+        self._engine_came_back |= engine_came_back
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Never returns; a failed pass is logged and tried again."""
+        while True:
+            verify = False
+            try:
+                async with asyncio.timeout(self._settings.verify_interval):
+                    await self._wake.wait()
+            except TimeoutError:
+                verify = True
+            self._wake.clear()
+            verify, self._engine_came_back = verify or self._engine_came_back, False
+            await self._guarded_pass(verify=verify)
+            await asyncio.sleep(SETTLE)
+
+    async def _guarded_pass(self, *, verify: bool) -> None:
+        begun = time.monotonic()
+        try:
+            await self.reconcile(verify=verify)
+        except (CommandError, NetlinkError, OSError) as error:
+            PASSES.labels("failed").inc()
+            if str(error) != self._problem:
+                log.error("network.pass.failed", error=str(error))
+            self._problem = str(error)
+            self._firewall.forget()
+        else:
+            PASSES.labels("done").inc()
+            self._problem = ""
+        PASS_SECONDS.observe(time.monotonic() - begun)
+
+    async def reconcile(self, *, verify: bool) -> None:
+        """One pass. Raises CommandError, NetlinkError or OSError when the host refuses something."""
+        if verify:
+            await self._ensure_host()
+        if not self._world.loaded or self._world.host is None:
+            return
+        if time.monotonic() - self._refreshed > self._settings.refresh_interval:
+            self._refreshed = time.monotonic()
+            self._firewall.forget()
+        networks = bridged_networks(self._world)
+        local = local_networks(self._world)
+        ports, conflicts = host_ports(self._world, networks, started=self._started())
+        self._report(conflicts)
+        await self._apply_rules(networks, local, ports, verify=verify)
+        self._ports = ports
+        await self._hairpin(ports)
+
+    async def _apply_rules(
+        self,
+        networks: Mapping[str, BridgedNetwork],
+        local: tuple[BridgedNetwork, ...],
+        ports: tuple[HostPort, ...],
+        *,
+        verify: bool,
+    ) -> None:
+        settings = self._settings
+        bridges = {each.bridge for each in networks.values() if each.bridge}
+        await asyncio.to_thread(self._sysctls.ensure, sorted(bridges))
+        owners = [
+            port_rules(ports, metadata_address=settings.metadata_address, metadata_port=settings.metadata_listen_port),
+            forward_rules(local, docker_bridge=settings.docker_bridge),
+            nat_rules(networks.values(), metadata_address=settings.metadata_address),
+            guard_rules(networks.values()),
+        ]
+        await self._firewall.apply(owners, hooks(local), verify=verify)
+
+    async def _ensure_host(self) -> None:
+        """What does not depend on the world: back end, set and metadata route."""
+        settings = self._settings
+        await self._firewall.detect()
+        await self._firewall.ensure_set()
+        if not settings.disable_routesync:
+            problem = await in_thread(partial(ensure_metadata_route, settings.metadata_address, settings.docker_bridge))
+            if problem:
+                log.debug("metadata.route.missing", problem=problem)
+
+    async def _hairpin(self, ports: tuple[HostPort, ...]) -> None:
+        publishing = {each.container for each in ports}
+        ids = [
+            each.external_id
+            for each in self._world.containers.values()
+            if each.uuid in publishing and each.external_id and each.host_uuid == self._world.host
+        ]
+        if ids:
+            await in_thread(partial(ensure_hairpin, ids))
+
+    def _report(self, conflicts: tuple[Conflict, ...]) -> None:
+        seen = frozenset((each.wanted.container, *each.wanted.claim) for each in conflicts)
+        for each in conflicts:
+            if (each.wanted.container, *each.wanted.claim) not in self._conflicts:
+                log.warning(
+                    "host.port.conflict",
+                    port=f"{each.wanted.address}:{each.wanted.port}/{each.wanted.protocol}",
+                    holder=each.holder,
+                    refused=each.wanted.container,
+                    hint="the container that started first keeps the port",
+                )
+        self._conflicts = seen
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "backend": self._firewall.backend,
+            "ports": len(self._ports),
+            "conflicts": len(self._conflicts),
+            "problem": self._problem,
+            "sysctls": dict(self._sysctls.problems),
+        }

@@ -1,0 +1,1 @@
+"""The host's packet filter: what it should hold, and bringing it there."""

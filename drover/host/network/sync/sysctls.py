@@ -1,0 +1,60 @@
+"""Kernel settings that the data path needs.
+
+/proc/sys is read-only in a container without full privileges. The host's own mount of it is not: it is reached
+through process 1 (`pid: host` and the capability SYS_PTRACE), and which network namespace's settings it shows depends
+on who opens it, not on whose mount it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+ROOTS = (Path("/proc/sys"), Path("/proc/1/root/proc/sys"))
+GLOBAL = ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables")
+
+
+class Sysctls:
+    """`problems` says what could not be set, and what does not work because of it."""
+
+    def __init__(self, *, roots: Iterable[Path] = ROOTS) -> None:
+        self._roots = tuple(roots)
+        self.problems: dict[str, str] = {}
+
+    def ensure(self, bridges: Iterable[str]) -> None:
+        names = [*GLOBAL, *(f"net/ipv4/conf/{bridge}/route_localnet" for bridge in bridges)]
+        for name in names:
+            problem = self._set(name, "1")
+            if problem and self.problems.get(name) != problem:
+                log.warning("sysctl.not.set", name=name, problem=problem, effect=_effect(name))
+            if problem:
+                self.problems[name] = problem
+            else:
+                self.problems.pop(name, None)
+
+    def _set(self, name: str, value: str) -> str:
+        """Empty when the setting has the value now."""
+        problem = ""
+        for root in self._roots:
+            file = root / name
+            try:
+                if file.read_text().strip() == value:
+                    return ""
+                file.write_text(value)
+            except OSError as error:
+                problem = error.strerror or str(error)
+                continue
+            return ""
+        return problem
+
+
+def _effect(name: str) -> str:
+    if name.startswith("net/bridge"):
+        return "policies between containers of one host and access to their own published ports do not work"
+    if name.endswith("route_localnet"):
+        return "published ports do not answer on 127.0.0.1"
+    return "containers do not reach other hosts"
