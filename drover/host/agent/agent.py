@@ -54,6 +54,7 @@ from drover.host.agent.streams.backend import StreamBackend
 from drover.host.agent.streams.router import StreamRouter
 from drover.host.agent.trust import trust_server
 from drover.host.agent.volumes import Volumes
+from drover.host.agent.wait_program import WaitProgram
 from drover.host.agent.watcher import Watcher
 
 log = structlog.get_logger(__name__)
@@ -130,12 +131,14 @@ class HostAgent:
         self._verifier = TokenVerifier(
             lambda: server.get_text("scripts/api.crt"), host_uuid=identity.docker_uuid, clock=server.clock
         )
+        self._wait_program = WaitProgram(engine, settings.wait_program)
         self._instances = Instances(
             engine,
             index=self._index,
             images=self._images,
             volumes=self._volumes,
             network=ManagedNetwork(settings.cni_state_dir, wait=settings.cni_wait),
+            wait_program=self._wait_program,
             expectations=expectations,
             facts=self._mapping_facts,
             host_ip=settings.reachable_ip,
@@ -145,6 +148,7 @@ class HostAgent:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves the server's requests until `stop` is set. Leaves no task behind."""
+        await self._install_wait_program()
         cloud = CloudLabels(self._settings.state_dir / "info.json")
         router = StreamRouter(self._engine, self._index, self._verifier)
         streams = StreamBackend(self._server, router.serve, host_uuid=self._identity.docker_uuid)
@@ -166,6 +170,13 @@ class HostAgent:
             for task in tasks:
                 task.cancel()
         log.info("agent.stopped", host=self._identity.docker_uuid)
+
+    async def _install_wait_program(self) -> None:
+        """Early, so that containers which the engine restarts find it; who needs it later tries again."""
+        try:
+            await self._wait_program.ensure()
+        except (AgentError, DockerError) as error:
+            log.warning("wait.program.missing", error=str(error))
 
     async def _serve_channel(self, channel: Channel, dispatcher: Dispatcher) -> None:
         # Requests are taken only once the index is complete: until then it would deny what exists.

@@ -17,7 +17,7 @@ import msgspec
 from drover.host.agent.errors import AgentError
 from drover.host.agent.images import Progress
 
-FIRST_DELAY = 0.05
+FIRST_DELAY = 0.01
 LONGEST_DELAY = 0.5
 
 

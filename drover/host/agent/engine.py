@@ -145,6 +145,10 @@ class Engine:
     async def remove_container(self, container: str, *, force: bool = False) -> None:
         await self._bytes("DELETE", f"containers/{_segment(container)}", params={"force": "1"} if force else None)
 
+    async def put_archive(self, container: str, *, folder: str, archive: bytes) -> None:
+        """Unpacks a tar archive into a folder of the container, running or not."""
+        await self._bytes("PUT", f"containers/{_segment(container)}/archive", params={"path": folder}, raw=archive)
+
     async def inspect_container(self, container: str) -> JsonObject:
         return await self._object("GET", f"containers/{_segment(container)}/json")
 
@@ -172,6 +176,10 @@ class Engine:
         """The progress lines of a pull; a line with `error` ends it."""
         headers = {"X-Registry-Auth": auth} if auth else {}
         return self._lines("POST", "images/create", params=params, headers=headers)
+
+    async def import_image(self, archive: bytes, *, repository: str) -> None:
+        """An image of one layer from a tar archive."""
+        await self._bytes("POST", "images/create", params={"fromSrc": "-", "repo": repository}, raw=archive)
 
     def build_image(self, params: Mapping[str, str]) -> AsyncIterator[JsonObject]:
         return self._lines("POST", "build", params=params, headers={})
@@ -228,10 +236,12 @@ class Engine:
         *,
         params: Mapping[str, str] | None = None,
         body: Any = None,
+        raw: bytes | None = None,
         timeout: aiohttp.ClientTimeout = CALL_TIMEOUT,
     ) -> bytes:
-        data = None if body is None else msgspec.json.encode(body)
-        headers = {"Content-Type": "application/json"}
+        """`body` travels as JSON, `raw` as the tar archive that it is."""
+        data = raw if body is None else msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json" if raw is None else "application/x-tar"}
         url = _url(self._calls, path, params)
         try:
             async with self._calls.session.request(

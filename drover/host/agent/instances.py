@@ -36,6 +36,7 @@ from drover.host.agent.payload import (
 )
 from drover.host.agent.report import absent_report, instance_report
 from drover.host.agent.volumes import Volumes
+from drover.host.agent.wait_program import WaitProgram, lacks_wait_program
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +56,7 @@ class Instances:
         images: Images,
         volumes: Volumes,
         network: ManagedNetwork,
+        wait_program: WaitProgram,
         expectations: Expectations,
         facts: Callable[[], MappingFacts],
         host_ip: str | None,
@@ -65,6 +67,7 @@ class Instances:
         self._images = images
         self._volumes = volumes
         self._network = network
+        self._wait_program = wait_program
         self._expectations = expectations
         self._facts = facts
         self._host_ip = host_ip
@@ -82,6 +85,7 @@ class Instances:
             return await self._describe(instance, existing)
         if instance.network_kind == "cni":
             await self._network.require_manager(_network_name(instance), progress)
+            await self._wait_program.ensure()
         if existing is not None:
             async with self._slots:
                 await self._start(str(existing["Id"]))
@@ -168,8 +172,15 @@ class Instances:
     async def _start(self, container: str) -> None:
         self._expectations.expect(container, "start")
         try:
-            await self._engine.start_container(container)
-        except DockerError:
+            try:
+                await self._engine.start_container(container)
+            except DockerError as error:
+                if not lacks_wait_program(error):
+                    raise
+                # Somebody removed the volume while no container used it.
+                await self._wait_program.reinstall()
+                await self._engine.start_container(container)
+        except (DockerError, AgentError):
             self._expectations.withdraw(container, "start")
             raise
 

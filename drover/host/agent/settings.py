@@ -107,6 +107,9 @@ class AgentSettings:
     )
     default_disk: str | None = setting(default=None, help="Device that DEFAULT_DISK stands for in I/O limits.")
     cni_wait: float = setting(default=30.0, help="How long to wait for a container's address.")
+    wait_program: Path | None = setting(
+        default=None, help="The wait program for managed networks, when it is not where the image has it."
+    )
     volume_plugin_dir: Path = setting(
         default=Path("/var/run/rancher/storage"), help="Folder of the volume drivers' sockets."
     )
