@@ -141,6 +141,10 @@ class HAProxy:
                     )
         return total
 
+    async def server_states(self) -> list[dict[str, str]]:
+        """What HAProxy says of its servers (``show servers state``)."""
+        return parse_table(await self._runtime.ask("show servers state"))
+
     def _renderer(self, model: Model, bundle: Bundle, *, certificates: Path | None = None) -> Renderer:
         try:
             custom = parse_custom(model.custom)
@@ -220,7 +224,7 @@ class HAProxy:
             folder = self._layout.certificates
             if {path.name: path.read_text() for path in folder.glob("*.pem")} != dict(bundle.files):
                 return False
-            rows = parse_table(await self._runtime.ask("show servers state"))
+            rows = await self.server_states()
         except (OSError, RuntimeFailed):
             return False
         wanted = {

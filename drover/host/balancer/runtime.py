@@ -29,7 +29,7 @@ class Runtime:
                 reader, writer = await asyncio.open_unix_connection(self.socket, limit=1 << 20)
                 try:
                     writer.write(command.encode() + b"\n")
-                    await writer.drain()
+                    writer.write_eof()  # the master waits for further commands until then
                     answer = await reader.read(-1)
                 finally:
                     writer.close()

@@ -1,4 +1,4 @@
-"""The settings of `drover balancer`. The ``CATTLE_*`` variables are those that the server gives a balancer's container."""
+"""The settings of `drover balancer`. The ``CATTLE_*`` variables come from the server."""
 
 from __future__ import annotations
 
