@@ -16,6 +16,7 @@ import structlog
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.infrastructure.deployment import plan_custom_stack, plan_stack
 from drover.server.orchestration.infrastructure.library import stack_templates
+from drover.server.orchestration.networks.resolve import awaits_stacks
 from drover.server.orchestration.services.stacks import activate_services
 from drover.server.store import Changes, Record, StoreError, Touched
 
@@ -116,25 +117,23 @@ class Installer:
         )
 
     async def _start(self, project: Record) -> None:
-        store = self._context.store
-        started = list(project["startedStackIds"] or ())
-        left = [int(each) for each in project["createdStackIds"] or () if each not in started]
-        stacks = await store.get_many("stack", left)
-        for stack_id in left:
+        """Start all stacks once the services of each exist: the network that containers join is then there, too."""
+        created = [int(each) for each in project["createdStackIds"] or ()]
+        stacks = await self._context.store.get_many("stack", created)
+        making = [each.id for each in stacks.values() if each.state not in _MADE | _LOST]
+        self._awaited.update(dict.fromkeys(making, project.id))
+        if making:
+            return
+        for stack_id in created:
+            self._awaited.pop(stack_id, None)
             stack = stacks.get(stack_id)
             if stack is None or stack.state in _LOST:
                 self._report_lost(project, stack)
-            elif stack.state in _MADE:
+            elif stack_id not in (project["startedStackIds"] or ()):
                 await activate_services(self._context, stack)
-            else:
-                self._awaited[stack_id] = project.id
-                continue
-            self._awaited.pop(stack_id, None)
-            started.append(stack_id)
-        if len(started) > len(project["startedStackIds"] or ()):
-            changes = store.changes()
-            changes.update(project, {"startedStackIds": started})
-            await store.commit(changes)
+        changes = self._context.store.changes()
+        changes.update(project, {"startedStackIds": created})
+        await self._context.store.commit(changes)
 
     @staticmethod
     def _report_lost(project: Record, stack: Record | None) -> None:
@@ -151,8 +150,4 @@ class Installer:
 
 
 def _incomplete(project: Record) -> bool:
-    """Whether an environment with a template misses stacks, or has some that were never started."""
-    if project["projectTemplateId"] is None or project["removed"] is not None or project.state not in _READY:
-        return False
-    created = project["createdStackIds"]
-    return created is None or len(created) > len(project["startedStackIds"] or ())
+    return project["removed"] is None and project.state in _READY and awaits_stacks(project)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
-from drover.server.lifecycle import Chain, Delegate, Done, Outcome, Run
+from drover.server.lifecycle import Again, Chain, Delegate, Done, Outcome, Run
 from drover.server.orchestration.agents.accounts import plan_instance_agent
 from drover.server.orchestration.agents.uris import of_instance
 from drover.server.orchestration.context import Context
@@ -14,7 +15,7 @@ from drover.server.orchestration.images.credentials import RegistryCredentials
 from drover.server.orchestration.images.reference import with_default_registry
 from drover.server.orchestration.instances import labels as names
 from drover.server.orchestration.instances.plan import plan_instance
-from drover.server.orchestration.networks.resolve import Networks, NoSuchNetwork
+from drover.server.orchestration.networks.resolve import NetworkPending, Networks, NoSuchNetwork
 from drover.server.orchestration.volumes import named
 from drover.server.store import Changes, Record
 
@@ -22,6 +23,7 @@ _ETC_MOUNT = "/var/lib/rancher/etc:/var/lib/rancher/etc:ro"
 _ROLES = ("agent", "environment", "environmentAdmin")
 _COPIED = frozenset({"id", "uuid", "state", "count", "transitioning", "transitioningMessage", "transitioningProgress"})
 _TOKEN_BYTES = 64
+_PENDING_SECONDS = 0.5
 
 
 class Create:
@@ -43,6 +45,8 @@ class Create:
             values = await self._settle(instance, changes)
         except (NoSuchNetwork, named.AmbiguousVolume) as error:
             return Chain("instance.remove", {"transitioning": "error", "transitioningMessage": str(error)})
+        except NetworkPending as pending:
+            return Again(_PENDING_SECONDS, str(pending))
         await self._plan_copies(instance, changes)
         run.data["creating"] = True
         return started(values, changes)
@@ -86,13 +90,8 @@ class Create:
             labels.pop(names.NETWORK, None)
         if labels.get(names.REQUESTED_IP):
             values["requestedIpAddress"] = labels[names.REQUESTED_IP]
-        if labels.get(names.DNS, "").lower() == "false" or network["networkDriverId"] is None:
-            return  # without a network stack there is no name server behind the network's address yet
-        dns = list(dict.fromkeys([*(instance["dns"] or []), *(network["dns"] or [])]))
-        search = list(instance["dnsSearch"] or [])
-        if labels.get(names.DNS_PRIORITY, "").lower() != "none":
-            search = list(dict.fromkeys([*search, *(network["dnsSearch"] or [])]))
-        values.update(dns=dns, dnsSearch=search, dnsInternal=",".join(dns), dnsSearchInternal=",".join(search))
+        if instance.kind == "container" and labels.get(names.DNS, "").lower() != "false":
+            values.update(_dns_values(instance, network, labels))
 
     def _plan_agent(self, instance: Record, labels: dict[str, str], values: dict[str, Any], changes: Changes) -> None:
         """A container that may talk to the API gets an agent of its own, whose keys it finds in its environment."""
@@ -125,6 +124,21 @@ class Create:
             name = f"{instance.name}-{number}" if instance.name else None
             plan_instance(self._context, changes, {**given, "name": name})
         changes.update(instance, {"count": None})
+
+
+def _dns_values(instance: Record, network: Record, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Name servers and search domains: the container's own, then the network's. Hosts are told by the joined ones."""
+    dns, search = list(instance["dns"] or []), list(instance["dnsSearch"] or [])
+    if network["networkDriverId"] is not None:  # else no name server is behind the network's address yet
+        dns = list(dict.fromkeys([*dns, *(network["dns"] or [])]))
+        if labels.get(names.DNS_PRIORITY, "").lower() != "none":
+            search = list(dict.fromkeys([*search, *(network["dnsSearch"] or [])]))
+    return {
+        **({"dns": dns} if dns else {}),
+        **({"dnsSearch": search} if search else {}),
+        "dnsInternal": ",".join(dns) or None,
+        "dnsSearchInternal": ",".join(search) or None,
+    }
 
 
 def _token() -> str:

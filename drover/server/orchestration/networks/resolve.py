@@ -31,6 +31,10 @@ class NoSuchNetwork(Exception):
     """The environment has no network of that name; the text is for the user."""
 
 
+class NetworkPending(Exception):
+    """The environment is about to get the network that the container will join."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """How a container is connected on its host. ``kind`` is what the agent is told; ``assigns`` an address or not."""
@@ -68,7 +72,7 @@ class Networks:
         return self._subnet_of.get(network_id)
 
     async def choose(self, account_id: int, mode: str | None, labels: Mapping[str, Any]) -> Record:
-        """The network a new container asks for. Raises NoSuchNetwork."""
+        """The network a new container asks for. Raises NoSuchNetwork, or NetworkPending when it is on its way."""
         networks = await self.of(account_id)
         wanted = str(labels.get(CNI_LABEL) or mode or "")
         if not labels.get(CNI_LABEL) and wanted in _OVERRIDABLE and _is_true(labels.get(NETWORK_LABEL)):
@@ -93,6 +97,8 @@ class Networks:
     async def _default(self, account_id: int, networks: list[Record]) -> Record:
         account = await self._store.get("account", account_id)
         chosen = self.get(account["defaultNetworkId"]) if account is not None else None
+        if (chosen is None or chosen["networkDriverId"] is None) and account is not None and awaits_stacks(account):
+            raise NetworkPending("Waiting for the infrastructure of the environment")
         return chosen or _first(networks, MANAGED, kind=MANAGED)
 
     async def _make_defaults(self, account_id: int) -> None:
@@ -133,6 +139,14 @@ class Networks:
             self._subnet_of.pop(int(row["networkId"]), None)
         else:
             self._subnet_of[int(row["networkId"])] = after
+
+
+def awaits_stacks(environment: Record) -> bool:
+    """Whether an environment with a template misses stacks of it, or has some that were never started."""
+    if environment["projectTemplateId"] is None:
+        return False
+    created = environment["createdStackIds"]
+    return created is None or len(created) > len(environment["startedStackIds"] or ())
 
 
 def _first(networks: list[Record], wanted: str, *, kind: str | None = None, name: str | None = None) -> Record:

@@ -150,9 +150,11 @@ async def serving(path: Path, settings: Mapping[str, str] | None = None) -> Asyn
         patch.setenv("CATTLE_TASK_AGENT_PING_SCHEDULE", "500ms")
         for name, value in (settings or {}).items():
             patch.setenv(name, value)
-        async with Assembly.open(path, "", "none", ()) as assembly:
-            async with assembly.api.router.lifespan_context(assembly.api):
-                yield Server(assembly)
+        async with (
+            Assembly.open(path, "", "none", ()) as assembly,
+            assembly.api.router.lifespan_context(assembly.api),
+        ):
+            yield Server(assembly)
 
 
 @pytest.fixture
