@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from drover.client.world import Key, Object
 from drover.client.world.world import kind_of
 from drover.common.clock import now_ms
+from drover.server.snapshot.facts import ServiceName
 from drover.server.snapshot.formulas import formulas
 from drover.server.snapshot.frames import Frames
 from drover.server.snapshot.sheet import FactKey, Sheet
@@ -39,6 +40,7 @@ class Environment:
         self.frames = Frames(uuid.uuid4().hex, now_ms())
         self.own: dict[Key, Object] = {}
         self.foreign: Mapping[Key, Object] = {}
+        self._named: set[int] = set()
         self._keys: dict[FactKey, tuple[Key, ...]] = {}
         self._changed = asyncio.Event()
 
@@ -72,6 +74,14 @@ class Environment:
             else:
                 self._keys.pop(cell, None)
         return difference
+
+    def name_foreign(self, names: Mapping[int, ServiceName]) -> None:
+        """Know the services of other environments that are consumed here by these names, and no longer any others."""
+        for number in self._named - names.keys():
+            self.sheet.put("serviceName", number, None)
+        for number, name in names.items():
+            self.sheet.put("serviceName", number, name)
+        self._named = set(names)
 
     def settle_foreign(self, present: Mapping[Key, Object]) -> Difference:
         """Take over the objects of other environments as they are now."""

@@ -6,13 +6,13 @@ A row can state several facts, so that what changes often (a service's scale) is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from drover.client.world import Container, Host, Network, Service
 from drover.server.snapshot import values
 from drover.server.snapshot.sheet import Sheet
-from drover.server.store import Record, Touched
+from drover.server.store import Record
 
 _GONE = frozenset({"removed", "purging", "purged"})
 _NO_CONTAINER = frozenset({"removing", "error", "erroring"}) | _GONE
@@ -39,10 +39,12 @@ class ServiceFact(NamedTuple):
 
 
 class ServiceName(NamedTuple):
+    """What a service is called. Of one in another environment only ``qualified`` is known here, all of its name."""
+
     uuid: str
     name: str
     stack_id: int | None
-    environment: str | None = None  # only for services of other environments
+    qualified: str | None = None
 
 
 class StackName(NamedTuple):
@@ -85,18 +87,15 @@ class InstanceLink(NamedTuple):
     target_id: int
 
 
-def state_facts(sheet: Sheet, row: Record, *, gone: bool = False) -> None:
-    """Put what a row says on the sheet. ``gone``: the row was deleted."""
+def state_facts(sheet: Sheet, row: Record, *, deleted: bool = False) -> None:
+    """Put what a row says on the sheet."""
     reader = _READERS.get(row.type)
     if reader is not None:
-        reader(sheet, row, gone or row["removed"] is not None or row.state in _GONE)
+        reader(sheet, row, deleted or is_gone(row))
 
 
-def take(sheet: Sheet, touched: Touched) -> None:
-    """Put what a commit did to a row on the sheet."""
-    row = touched.after or touched.before
-    if row is not None:
-        state_facts(sheet, row, gone=touched.after is None)
+def is_gone(row: Record) -> bool:
+    return row["removed"] is not None or row.state in _GONE
 
 
 TYPES: tuple[str, ...] = (
@@ -171,12 +170,18 @@ def _service(sheet: Sheet, row: Record, gone: bool) -> None:
 
 
 def _consumption(sheet: Sheet, row: Record, gone: bool) -> None:
-    if row["serviceId"] is None:
-        return
-    link = Consumption(
+    link = None if gone else consumption(row)
+    if row["serviceId"] is not None:
+        sheet.put_member("consumptions", int(row["serviceId"]), row.id, link)
+
+
+def consumption(row: Record) -> Consumption | None:
+    """The link that a row stands for, as long as it holds."""
+    if is_gone(row) or _leaving(row) or row["serviceId"] is None:
+        return None
+    return Consumption(
         values.number(row["consumedServiceId"]), values.text(row["consumedService"]), values.text(row.name)
     )
-    sheet.put_member("consumptions", int(row["serviceId"]), row.id, None if gone or _leaving(row) else link)
 
 
 def _instance(sheet: Sheet, row: Record, gone: bool) -> None:
@@ -234,8 +239,3 @@ _READERS: Mapping[str, Callable[[Sheet, Record, bool], None]] = {
     "serviceExposeMap": _exposure,
     "healthcheckInstanceHostMap": _check,
 }
-
-
-def load_facts(sheet: Sheet, rows: Iterable[Record]) -> None:
-    for row in rows:
-        state_facts(sheet, row)

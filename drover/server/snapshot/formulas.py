@@ -180,11 +180,10 @@ def _service_links(look: Look, number: int) -> Iterator[tuple[str, str]]:
 
 
 def _qualified(look: Look, service: ServiceName) -> str | None:
+    if service.qualified is not None:
+        return service.qualified
     stack: StackName | None = look.fact("stack", service.stack_id)
-    if stack is None:
-        return None
-    name = f"{stack.name}/{service.name}"
-    return name if service.environment is None else f"{service.environment}/{name}"
+    return None if stack is None else f"{stack.name}/{service.name}"
 
 
 def _balancing(look: Look, config: Mapping[str, Any] | None) -> LbConfig | None:

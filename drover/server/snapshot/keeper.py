@@ -8,17 +8,19 @@ gathered, so that a deployment of a thousand containers is some dozens of frames
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
 
-from drover.server.snapshot.environment import Environment
-from drover.server.snapshot.facts import load_facts, take
+from drover.client.world import Key, Object
+from drover.server.snapshot.environment import Difference, Environment
+from drover.server.snapshot.facts import ServiceName, state_facts
 from drover.server.snapshot.formulas import CHECKED_IPSEC, GLOBAL, REGION
+from drover.server.snapshot.linked import foreign_names, foreign_objects, neighbours
 from drover.server.snapshot.load import environment_rows, local_region
-from drover.server.store import Store, Touched
+from drover.server.store import Record, Store, Touched
 
 log = structlog.get_logger(__name__)
 
@@ -30,13 +32,18 @@ Published = Callable[[Environment], None]
 
 @dataclass(slots=True, eq=False)
 class _Kept:
-    """A snapshot, who holds it, and what is planned for it."""
+    """A snapshot, who holds it, and what is planned for it.
+
+    ``neighbours`` are the environments that it shows parts of; None while nobody follows it and nobody has looked.
+    """
 
     environment: Environment
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    linking: asyncio.Lock = field(default_factory=asyncio.Lock)
     loaded: bool = False
     heard: set[tuple[str, int]] = field(default_factory=set)
     holders: int = 0
+    neighbours: dict[int, _Kept] | None = None
     published_at: float = float("-inf")
     flush: asyncio.Handle | None = None
     expiry: asyncio.TimerHandle | None = None
@@ -58,6 +65,8 @@ class Snapshots:
         self._gather = gather
         self._linger = linger
         self._kept: dict[int, _Kept] = {}
+        self._unlinked: set[int] = set()
+        self._wake = asyncio.Event()
         self._listeners: list[Published] = []
         store.listen(self._hear)
 
@@ -66,9 +75,19 @@ class Snapshots:
         """The environment's snapshot, kept current inside the block."""
         kept = await self._hold(account_id)
         try:
+            if kept.neighbours is None:
+                await self._link(kept)
             yield kept.environment
         finally:
             self._release(kept)
+
+    async def run(self) -> None:
+        """Follow links to other environments as they come and go, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._unlinked:
+                await self._link_again(self._unlinked.pop())
 
     def listen(self, listener: Published) -> None:
         """Hear of every environment that has a new revision. Listeners must be quick and must not raise."""
@@ -77,7 +96,7 @@ class Snapshots:
     def kept(self, account_id: int) -> Environment | None:
         """The snapshot of an environment that somebody follows."""
         kept = self._kept.get(account_id)
-        return kept.environment if kept is not None and kept.loaded else None
+        return kept.environment if kept is not None and kept.neighbours is not None else None
 
     # Holding
 
@@ -104,6 +123,10 @@ class Snapshots:
             linger = self._linger if kept.loaded else 0.0
             kept.expiry = asyncio.get_running_loop().call_later(linger, self._forget, kept)
 
+    def _release_all(self, held: Mapping[int, _Kept]) -> None:
+        for each in held.values():
+            self._release(each)
+
     def _forget(self, kept: _Kept) -> None:
         if kept.holders:
             return
@@ -112,6 +135,8 @@ class Snapshots:
             del self._kept[account_id]
         if kept.flush is not None:
             kept.flush.cancel()
+        left, kept.neighbours = kept.neighbours or {}, None
+        self._release_all(left)
         log.debug("snapshot.forgotten", environment_id=account_id)
 
     async def _load(self, kept: _Kept) -> None:
@@ -120,12 +145,58 @@ class Snapshots:
         sheet.put(REGION, GLOBAL, await local_region(self._store))
         sheet.put(CHECKED_IPSEC, GLOBAL, self._ipsec_checked() or None)
         async for rows in environment_rows(self._store, environment.account_id):
-            # What was heard while reading is newer than what was read.
-            load_facts(sheet, (row for row in rows if row.key not in kept.heard))
+            for row in rows:
+                if row.key not in kept.heard:  # what was heard while reading is newer than what was read
+                    state_facts(sheet, row)
         kept.loaded = True
         kept.heard.clear()
         environment.settle()
         log.debug("snapshot.loaded", environment_id=environment.account_id, objects=len(environment.own))
+
+    async def _link(self, kept: _Kept) -> None:
+        """Hold the environments that are linked now, let go of those that are not, and show what there is to see."""
+        async with kept.linking:
+            wanted = await neighbours(self._store, kept.environment.account_id)
+            held: dict[int, _Kept] = {}
+            try:
+                for account_id in wanted:
+                    held[account_id] = await self._hold(account_id)
+            except BaseException:
+                self._release_all(held)
+                raise
+            before, kept.neighbours = kept.neighbours or {}, held
+            self._release_all(before)
+        if kept.environment.frames.empty:
+            self._look_around(kept)  # nobody was told anything yet
+            kept.environment.settle()
+        else:
+            self._plan_flush(kept)
+
+    async def _link_again(self, account_id: int) -> None:
+        kept = self._kept.get(account_id)
+        if kept is None or kept.neighbours is None:
+            return
+        kept.holders += 1
+        try:
+            await self._link(kept)
+        except BaseException:
+            self._unlinked.add(account_id)
+            self._wake.set()
+            raise
+        finally:
+            self._release(kept)
+
+    @staticmethod
+    def _look_around(kept: _Kept) -> Difference:
+        """Take over what the neighbours show."""
+        environment = kept.environment
+        present: dict[Key, Object] = {}
+        names: dict[int, ServiceName] = {}
+        for neighbour in (kept.neighbours or {}).values():
+            names.update(foreign_names(environment, neighbour.environment))
+            present.update(foreign_objects(environment, neighbour.environment))
+        environment.name_foreign(names)
+        return environment.settle_foreign(present)
 
     # Hearing
 
@@ -141,15 +212,39 @@ class Snapshots:
                 self._hear_row(row)
 
     def _hear_row(self, row: Touched) -> None:
+        record = row.after or row.before
+        if record is None:
+            return
+        if row.type in ("accountLink", "serviceConsumeMap"):
+            self._hear_link(record)
         account_id = row.id if row.type == "account" else row.account_id
         kept = None if account_id is None else self._kept.get(account_id)
         if kept is None:
             return
-        take(kept.environment.sheet, row)
+        state_facts(kept.environment.sheet, record, deleted=row.after is None)
         if not kept.loaded:
             kept.heard.add((row.type, row.id))
         elif kept.environment.sheet.stale:
             self._plan_flush(kept)
+
+    def _hear_link(self, record: Record) -> None:
+        """A link that may lead from one environment to another: look again who is linked to whom."""
+        if record.type == "accountLink":
+            concerned = {record.account_id, record["linkedAccountId"]}
+        else:
+            target = record["consumedServiceId"]
+            inside = target is not None and self._lives_in(record.account_id, int(target))
+            concerned = set() if target is None or inside else self._homes(record.account_id, int(target))
+        for account_id in concerned & self._kept.keys():
+            self._unlinked.add(account_id)
+            self._wake.set()
+
+    def _lives_in(self, account_id: int | None, service_id: int) -> bool:
+        kept = None if account_id is None else self._kept.get(account_id)
+        return kept is not None and kept.environment.sheet.fact("service", service_id) is not None
+
+    def _homes(self, consumer: int | None, service_id: int) -> set[int | None]:
+        return {consumer, *(each for each in self._kept if self._lives_in(each, service_id))}
 
     def _hear_region(self, row: Touched) -> None:
         region = row.after
@@ -178,10 +273,18 @@ class Snapshots:
 
     def _flush(self, kept: _Kept) -> None:
         kept.flush = None
-        difference = kept.environment.settle()
+        environment = kept.environment
+        foreign = self._look_around(kept) if kept.neighbours else Difference()
+        difference = environment.settle()
+        for key, each in foreign.changed.items():
+            difference.changed.setdefault(key, each)
+        difference.gone.extend(foreign.gone)
         if not difference:
             return
         kept.published_at = asyncio.get_running_loop().time()
-        kept.environment.publish(difference)
+        environment.publish(difference)
         for listener in self._listeners:
-            listener(kept.environment)
+            listener(environment)
+        for other in self._kept.values():
+            if other.neighbours and environment.account_id in other.neighbours:
+                self._plan_flush(other)

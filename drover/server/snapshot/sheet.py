@@ -7,6 +7,7 @@ which objects is therefore nowhere written down, and cannot be forgotten when a 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ class Look:
 
     __slots__ = ("_facts", "seen")
 
-    def __init__(self, facts: Mapping[FactKey, Any]) -> None:
+    def __init__(self, facts: Mapping[str, Mapping[int, Any]]) -> None:
         self._facts = facts
         self.seen: set[FactKey] = set()
 
@@ -32,15 +33,13 @@ class Look:
         """The fact, or None."""
         if number is None:
             return None
-        key = (name, number)
-        self.seen.add(key)
-        return self._facts.get(key)
+        self.seen.add((name, number))
+        return self._facts.get(name, _NOTHING).get(number)
 
     def group(self, name: str, number: int) -> Mapping[int, Any]:
         """The facts of many rows about one thing, by the number of the row."""
-        key = (name, number)
-        self.seen.add(key)
-        found: Mapping[int, Any] = self._facts.get(key, _NOTHING)
+        self.seen.add((name, number))
+        found: Mapping[int, Any] = self._facts.get(name, _NOTHING).get(number, _NOTHING)
         return found
 
 
@@ -49,7 +48,7 @@ class Sheet:
 
     def __init__(self, formulas: Mapping[str, Formula]) -> None:
         self._formulas = formulas
-        self._facts: dict[FactKey, Any] = {}
+        self._facts: defaultdict[str, dict[int, Any]] = defaultdict(dict)
         self._looks: dict[FactKey, set[FactKey]] = {}
         self._readers: dict[FactKey, set[FactKey]] = {}
         self._stale: dict[FactKey, None] = {}
@@ -59,23 +58,26 @@ class Sheet:
         return bool(self._stale)
 
     def fact(self, name: str, number: int | None) -> Any:
-        return None if number is None else self._facts.get((name, number))
+        return None if number is None else self._facts[name].get(number)
+
+    def facts(self, name: str) -> Mapping[int, Any]:
+        """All facts of a name, by number."""
+        return self._facts[name]
 
     def put(self, name: str, number: int, value: Any) -> None:
         """State a fact; None takes it back. Nothing happens when it was known already."""
-        key = (name, number)
-        if self._facts.get(key) == value:
+        facts = self._facts[name]
+        if facts.get(number) == value:
             return
         if value is None:
-            del self._facts[key]
+            del facts[number]
         else:
-            self._facts[key] = value
-        self._changed(key)
+            facts[number] = value
+        self._changed(name, number)
 
     def put_member(self, name: str, number: int, member: int, value: Any) -> None:
         """State one row's part of a group; None takes it back."""
-        key = (name, number)
-        group: Mapping[int, Any] = self._facts.get(key, _NOTHING)
+        group: Mapping[int, Any] = self._facts[name].get(number, _NOTHING)
         if group.get(member) == value:
             return
         changed = dict(group)
@@ -83,25 +85,22 @@ class Sheet:
             del changed[member]
         else:
             changed[member] = value
-        if changed:
-            self._facts[key] = changed
-        else:
-            del self._facts[key]
-        self._changed(key)
+        self.put(name, number, changed or None)
 
     def evaluate(self) -> dict[FactKey, Objects]:
         """The objects of every row that may have changed since the last time."""
         stale, self._stale = self._stale, {}
         return {cell: self._evaluate(cell) for cell in stale}
 
-    def _changed(self, key: FactKey) -> None:
-        if key[0] in self._formulas:
+    def _changed(self, name: str, number: int) -> None:
+        key = (name, number)
+        if name in self._formulas:
             self._stale[key] = None
         for cell in self._readers.get(key, ()):
             self._stale[cell] = None
 
     def _evaluate(self, cell: FactKey) -> Objects:
-        if cell not in self._facts:
+        if cell[1] not in self._facts[cell[0]]:
             self._note(cell, set())
             return ()
         look = Look(self._facts)
