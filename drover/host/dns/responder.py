@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from itertools import repeat
+from random import randrange
 from typing import Any
 
 from drover.host.dns import wire
@@ -65,6 +66,9 @@ class Responder:
 
     def respond(self, data: bytes, client: str, *, tcp: bool = False) -> bytes | Later | None:
         """The reply, or a coroutine that gets it from outside, or None when there is nothing to be said."""
+        view = self.shared.clients.get(client, self.shared.default)
+        if not tcp and (kept := view.replies.get(data[2:])) is not None:
+            return data[:2] + next(kept)
         try:
             query = wire.parse_query(data)
         except Malformed:
@@ -78,7 +82,6 @@ class Responder:
             return wire.reply(query, limit, rcode=wire.BADVERS, flags=0)
         if query.cls != wire.IN or query.type == wire.ANY:
             return wire.reply(query, limit, rcode=wire.NOTIMP)
-        view = self.shared.clients.get(client, self.shared.default)
         reply, names = self._from_here(view, query, limit)
         if isinstance(reply, Iterator):
             if query.repeats and not tcp:
@@ -157,17 +160,18 @@ class Responder:
         question = wire.write_name(local.outside or ".") + b"\x00\x01\x00\x01"
         found = await self.forwarder.find(self._request(view, query, question))
         addresses = found.message.addresses() if found else ()
-        aliases = local.aliases
-        if not addresses:
-            addresses, aliases = local.answer.addresses, ()
-        if not addresses:
-            if _in_zone(query.name):
-                return self._nothing(query, limit)
+        aliases, ttl = local.aliases, self.rules.ttl if local.answer.ttl is None else local.answer.ttl
+        if found is not None and addresses:
+            ttl = min(ttl, _shortest(found))
+        elif local.answer.addresses:
+            aliases, addresses = (), local.answer.addresses
+        elif _in_zone(query.name):
+            return self._nothing(query, limit)
+        else:
             outside = self._outside(view, query, limit)
             return outside if isinstance(outside, bytes) else await outside
         if query.type == wire.AAAA:
             return wire.reply(query, limit)
-        ttl = self.rules.ttl if found is None else min(self.rules.ttl, _shortest(found))
         return query.id.to_bytes(2) + next(_address_replies(query, limit, aliases, addresses, ttl))
 
     def _request(self, view: View, query: Query, question: bytes) -> Request:
@@ -182,13 +186,14 @@ class Responder:
 def _address_replies(
     query: Query, limit: int, aliases: tuple[str, ...], addresses: tuple[bytes, ...], ttl: int
 ) -> Iterator[bytes]:
-    """Without end: replies without id in which each address comes first in its turn."""
+    """Without end: replies without id in which each address comes first in its turn, beginning anywhere."""
     chain, owner, at = [], ASKED_NAME, 12 + len(query.question)
     for alias in aliases:
         chain.append(wire.record(wire.CNAME, ttl, wire.write_name(alias), owner))
         owner = (0xC000 | (at + 12)).to_bytes(2)  # its data begin after a pointer of 2 and fixed fields of 10 bytes
         at += len(chain[-1])
-    records = [wire.record(wire.A, ttl, each, owner) for each in addresses]
+    turn = randrange(len(addresses))  # noqa: S311 - spreads load, guards nothing
+    records = [wire.record(wire.A, ttl, each, owner) for each in (*addresses[turn:], *addresses[:turn])]
     first = wire.reply(query, limit, answers=(*chain, *records))[2:]
     shown = int.from_bytes(first[4:6]) - len(chain)
     if len(records) < 2 or shown < 1:

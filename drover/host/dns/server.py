@@ -64,7 +64,7 @@ class Server:
             raise SettingsError(f"--listen {':'.join(map(str, self._address))}: {error.strerror}") from error
         self._address = self._udp.getsockname()[:2]
         asyncio.get_running_loop().add_reader(self._udp, self._reader())
-        self._tcp_server = await asyncio.start_server(self._serve_connection, sock=self._tcp)
+        self._tcp_server = await asyncio.start_server(self._accept, sock=self._tcp)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -149,11 +149,10 @@ class Server:
 
     # TCP
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._keep(asyncio.create_task(self._serve_connection(reader, writer)))
+
     async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._done)
         self._connections += 1
         try:
             if self._connections <= _TCP_CONNECTIONS:
