@@ -28,6 +28,7 @@ _IP_PKTINFO = 8
 _WAITING_MAX = 2000
 _TCP_CONNECTIONS = 200
 _TCP_IDLE_SECONDS = 10.0
+_PORT_ATTEMPTS = 20
 Peer = tuple[str, int]
 
 
@@ -59,7 +60,7 @@ class Server:
 
     async def __aenter__(self) -> Server:
         try:
-            self._udp, self._tcp = _bound_pair(self._address)
+            self._udp, self._tcp = bound_pair(self._address)
         except OSError as error:
             raise SettingsError(f"--listen {':'.join(map(str, self._address))}: {error.strerror}") from error
         self._address = self._udp.getsockname()[:2]
@@ -179,15 +180,21 @@ class Server:
             yield reply if isinstance(reply, bytes) else await reply
 
 
-def _bound_pair(address: Peer) -> tuple[socket.socket, socket.socket]:
-    """A UDP and a TCP socket of the same port. The address need not exist yet: the metadata program adds it."""
-    udp = _bound(socket.SOCK_DGRAM, address)
-    try:
-        tcp = _bound(socket.SOCK_STREAM, udp.getsockname()[:2])
-    except OSError:
-        udp.close()
-        raise
-    return udp, tcp
+def bound_pair(address: Peer) -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket of the same port. The address need not exist yet: the metadata program adds it.
+
+    Port 0 takes any that is free for both.
+    """
+    attempts = 1 if address[1] else _PORT_ATTEMPTS
+    while True:
+        attempts -= 1
+        udp = _bound(socket.SOCK_DGRAM, address)
+        try:
+            return udp, _bound(socket.SOCK_STREAM, udp.getsockname()[:2])
+        except OSError:
+            udp.close()
+            if not attempts:
+                raise
 
 
 def _bound(kind: socket.SocketKind, address: Peer) -> socket.socket:

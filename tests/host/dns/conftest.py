@@ -14,6 +14,8 @@ import dns.message
 import dns.rcode
 import dns.rrset
 
+from drover.host.dns.server import bound_pair
+
 Behaviour = Callable[[dns.message.Message], dns.message.Message | None]
 
 
@@ -79,9 +81,10 @@ async def serving_outside(**fields: Any) -> AsyncIterator[Outside]:
         writer.close()
         await writer.wait_closed()
 
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(outside), local_addr=("127.0.0.1", 0))
-    outside.port = transport.get_extra_info("sockname")[1]
-    server = await asyncio.start_server(over_tcp, "127.0.0.1", outside.port)
+    udp, tcp = bound_pair(("127.0.0.1", 0))
+    outside.port = udp.getsockname()[1]
+    transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(outside), sock=udp)
+    server = await asyncio.start_server(over_tcp, sock=tcp)
     try:
         yield outside
     finally:
