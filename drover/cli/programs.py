@@ -60,6 +60,12 @@ PROGRAMS = (
         run="drover.host.network.program:run_network_manager",
     ),
     Program(
+        name="balancer",
+        help="Run the load balancer of a balancer service.",
+        settings="drover.host.balancer.settings:BalancerSettings",
+        run="drover.host.balancer.program:run_balancer",
+    ),
+    Program(
         name="simulate",
         help="Run simulated hosts that speak the protocol of real ones.",
         settings="drover.simulator:SimulatorSettings",

@@ -28,7 +28,10 @@ log = structlog.get_logger(__name__)
 
 
 class Notice(msgspec.Struct, frozen=True, rename="camel"):
-    """One event: `resource.change` carries the resource as the subscriber may see it."""
+    """One event: `resource.change` carries the resource as the subscriber may see it.
+
+    An event for an agent names in `reply_to` the event that its answer must be.
+    """
 
     name: str
     id: str | None = None
@@ -36,6 +39,7 @@ class Notice(msgspec.Struct, frozen=True, rename="camel"):
     resource_type: str | None = None
     data: dict[str, Any] | None = None
     time: int | None = None
+    reply_to: str | None = None
 
     @property
     def resource(self) -> Resource | None:

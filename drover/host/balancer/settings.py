@@ -27,10 +27,15 @@ class BalancerSettings:
     provider: ProviderName = setting(default=ProviderName.HAPROXY, help="The program that balances.")
     server_url: str | None = setting(default=None, env=("CATTLE_URL",), help="API base of the server.")
     environment_access_key: str | None = setting(
-        default=None, env=("CATTLE_ENVIRONMENT_ADMIN_ACCESS_KEY",), help="Access key that reads certificates."
+        default=None,
+        env=("CATTLE_ENVIRONMENT_ADMIN_ACCESS_KEY", "CATTLE_ACCESS_KEY"),
+        help="Access key that reads certificates.",
     )
     environment_secret_key: str | None = setting(
-        default=None, env=("CATTLE_ENVIRONMENT_ADMIN_SECRET_KEY",), secret=True, help="Its secret key."
+        default=None,
+        env=("CATTLE_ENVIRONMENT_ADMIN_SECRET_KEY", "CATTLE_SECRET_KEY"),
+        secret=True,
+        help="Its secret key.",
     )
     agent_access_key: str | None = setting(
         default=None,
