@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import uuid
 from dataclasses import dataclass
 from typing import Any
+
+import structlog
 
 from drover.common.clock import now_ms
 from drover.server.orchestration.instances.errors import StartFailed
 from drover.server.orchestration.networks.addresses import Addresses, NoAddress, mac_address
 from drover.server.orchestration.networks.resolve import Attachment, Networks
 from drover.server.store import Changes, Record, Store
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +77,28 @@ class Connector:
             self._addresses.give_back(connection.subnet, connection.taken)
 
     async def _address(self, changes: Changes, instance: Record, subnet: Record) -> tuple[str, str | None]:
-        """The address that the service retains for this index, else a wish, else any."""
+        """The address that the service retains for this index, else a wish, else any; and what is new of it."""
+        owner = instance
         if instance["serviceIndexId"] is not None:
             index = await self._store.get("serviceIndex", int(instance["serviceIndexId"]))
-            if index is not None and index["address"]:
-                return str(index["address"]), None
+            if index is not None and index["removed"] is None:
+                if index["address"] and _belongs(str(index["address"]), subnet):
+                    return str(index["address"]), None
+                owner = index
         wishes = [wish.strip() for wish in str(instance["requestedIpAddress"] or "").split(",") if wish.strip()]
         try:
-            address = self._addresses.take(changes, subnet, instance, wishes)
+            address = self._addresses.take(changes, subnet, owner, wishes)
         except NoAddress as error:
             raise StartFailed(f"IP allocation error : {error}") from error
+        if wishes and address not in wishes:
+            log.info("instance.wish_unfulfilled", instance_id=instance.id, wishes=wishes, address=address)
+        if owner is not instance:
+            changes.guard(owner, address=owner["address"])
+            changes.update(owner, {"address": address})
         return address, address
+
+
+def _belongs(address: str, subnet: Record) -> bool:
+    """A service keeps its address as long as its network stays the one that it is from."""
+    network = ipaddress.IPv4Network(f"{subnet['networkAddress']}/{subnet['cidrSize']}", strict=False)
+    return ipaddress.IPv4Address(address) in network

@@ -22,29 +22,33 @@ class NoAddress(Exception):
 
 
 class _Pool:
-    """The addresses of one subnet as numbers."""
+    """The addresses of one subnet as numbers: those of containers, and those that services retain."""
 
     def __init__(self, subnet: Record) -> None:
+        self.account_id = subnet.account_id
         network = ipaddress.IPv4Network(f"{subnet['networkAddress']}/{subnet['cidrSize']}", strict=False)
         self.first = int(ipaddress.IPv4Address(subnet["startAddress"] or network.network_address + 2))
         self.last = int(ipaddress.IPv4Address(subnet["endAddress"] or network.broadcast_address - 5))
         self.used: set[int] = set()
+        self.retained: set[int] = set()
+
+    def is_free(self, number: int) -> bool:
+        return number not in self.used and number not in self.retained
 
     def take(self, wishes: Sequence[str]) -> int:
         for wish in wishes:
             number = _number(wish)
-            if number is not None and self.first <= number <= self.last and number not in self.used:
+            if number is not None and self.first <= number <= self.last and self.is_free(number):
                 self.used.add(number)
                 return number
         size = self.last - self.first + 1
-        if len(self.used) < size:
-            # At a random place: an address just given up is then unlikely to meet old caches of its former owner.
-            start = random.randrange(size)  # noqa: S311 - nothing secret about it
-            for step in range(size):
-                number = self.first + (start + step) % size
-                if number not in self.used:
-                    self.used.add(number)
-                    return number
+        # At a random place: an address just given up is then unlikely to meet old caches of its former owner.
+        start = random.randrange(size)  # noqa: S311 - nothing secret about it
+        for step in range(size):
+            number = self.first + (start + step) % size
+            if self.is_free(number):
+                self.used.add(number)
+                return number
         raise NoAddress("Failed to allocate IP from subnet")
 
 
@@ -74,13 +78,13 @@ class Addresses:
             for index in await self._store.find(indexes):
                 number = _number(str(index["address"]))
                 if number is not None:
-                    pool.used.add(number)
+                    pool.retained.add(number)
 
     def take(self, changes: Changes, subnet: Record, owner: Record, wishes: Sequence[str] = ()) -> str:
         """Choose an address, the first free wish if any, and plan the claim. Give it back if the commit fails."""
         number = self._pools[subnet.id].take(wishes)
         address = str(ipaddress.IPv4Address(number))
-        changes.claim(f"ip:{subnet.id}:{address}", owner)
+        changes.claim(claim_key(subnet.id, address), owner)
         return address
 
     def give_back(self, subnet: Record, address: str) -> None:
@@ -115,10 +119,17 @@ class Addresses:
         if before == after:
             return
         for pool in self._pools.values():
+            if pool.account_id not in (None, row.account_id):
+                continue
             if before is not None:
-                pool.used.discard(before)
-            if after is not None and pool.first <= after <= pool.last:
-                pool.used.add(after)
+                pool.retained.discard(before)
+            if after is not None:
+                pool.retained.add(after)
+
+
+def claim_key(subnet_id: int, address: str) -> str:
+    """The key that whoever owns an address holds: a container, or the index of a service that retains it."""
+    return f"ip:{subnet_id}:{address}"
 
 
 def mac_address(network: Record, address: str) -> str:

@@ -13,6 +13,7 @@ from drover.server.orchestration.services.external import KIND, plan_targets
 from drover.server.orchestration.services.health import service_health
 from drover.server.orchestration.services.random_ports import RandomPorts
 from drover.server.orchestration.services.reconciler import Reconciler
+from drover.server.orchestration.services.retained import adopt_addresses, plan_index_removal
 from drover.server.orchestration.services.steps import plan_member_removal, plan_unit_removal
 from drover.server.store import Record, StoreError
 
@@ -70,6 +71,7 @@ class ServiceHandlers:
         if run.record.state == "updating-inactive":
             return Done()
         await self._await_consumed(run)
+        await self._adopt_addresses(run.record)
         standing = await self._reconciler.next_standing(run.record.id)
         while not standing.converged:
             await self._show(run, standing.problem)
@@ -80,6 +82,11 @@ class ServiceHandlers:
             hosts = self._reconciler.serving_hosts(digest.spec.account_id)
             values["healthState"] = service_health(digest, serving_hosts=hosts)
         return Done(values)
+
+    async def _adopt_addresses(self, service: Record) -> None:
+        digest = await self._reconciler.load(service.id) if service["retainIp"] else None
+        if digest is not None:
+            await adopt_addresses(self._context, digest)
 
     async def _keep_companion(self, service: Record) -> None:
         companion = self._companions.get(service.kind)
@@ -134,6 +141,8 @@ class ServiceHandlers:
         ):
             for record in await run.store.find_by(type_name, removed=None, **{field: run.record.id}):
                 changes.update(record, {"state": "removed", "removed": now_ms(), "removeTime": now_ms()})
+        for index in await run.store.find_by("serviceIndex", serviceId=run.record.id, removed=None):
+            plan_index_removal(changes, index)
         changes.release_all(run.record)
         return Done({**_cleared(run.record), "removed": now_ms(), "removeTime": now_ms()}, changes)
 

@@ -26,6 +26,7 @@ _MEMBER_FIELDS = {
     "version": "version",
     "deploymentUnitUuid": "deployment_unit_uuid",
     "startCount": "start_count",
+    "serviceIndexId": "service_index_id",
     "externalId": "external_id",
     "system": "system",
     "nativeContainer": "native_container",

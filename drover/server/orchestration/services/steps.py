@@ -13,6 +13,7 @@ from drover.server.orchestration.services.digest import GONE, REQUESTED_HOST_LAB
 from drover.server.orchestration.services.journal import CREATED, DELETED, STARTED, named, plan_entry
 from drover.server.orchestration.services.members import member_values
 from drover.server.orchestration.services.planner import NewUnit, Steps
+from drover.server.orchestration.services.retained import ServiceIndexes, plan_release
 from drover.server.orchestration.services.spec import LaunchConfig, ServiceSpec
 from drover.server.orchestration.services.volumes import StackVolumes
 from drover.server.store import Changes, Record, StoreError
@@ -35,12 +36,13 @@ async def _create(context: Context, spec: ServiceSpec, digest: Digest, steps: St
         await store.ensure_ids(type_name, count + 16)
     await store.ensure_ids("deploymentUnit", len(steps.new_units) + 1)
     volumes = await StackVolumes.load(context, spec, spec.configs)
+    indexes = await ServiceIndexes.load(context, spec)
     changes = store.changes()
     changes.guard(spec.record, removed=None)
     counter = _Counter(int(spec.record["createIndex"] or 0))
     for new in steps.new_units:
         unit = _plan_unit(changes, spec, new)
-        _plan_members(context, changes, spec, unit, spec.configs, {}, counter, volumes)
+        _plan_members(context, changes, spec, unit, spec.configs, {}, counter, volumes, indexes)
     by_unit: dict[str, list[LaunchConfig]] = {}
     for known, config in steps.new_members:
         by_unit.setdefault(known.uuid, []).append(config)
@@ -48,7 +50,7 @@ async def _create(context: Context, spec: ServiceSpec, digest: Digest, steps: St
         known = digest.units[unit_uuid]
         if known.record is not None:
             siblings = {config: member.id for config, member in known.by_config().items()}
-            _plan_members(context, changes, spec, known.record, configs, siblings, counter, volumes)
+            _plan_members(context, changes, spec, known.record, configs, siblings, counter, volumes, indexes)
     changes.update(spec.record, {"createIndex": counter.value})
     made = [str(record.name) for record in changes.inserts.values() if record.type == "instance"]
     plan_entry(changes, spec, CREATED, named("Creating", made))
@@ -93,6 +95,7 @@ def _plan_members(
     siblings: dict[str, int],
     counter: _Counter,
     volumes: StackVolumes,
+    indexes: ServiceIndexes,
 ) -> None:
     requested = (unit["labels"] or {}).get(REQUESTED_HOST_LABEL)
     for config in _in_order(list(configs)):
@@ -106,6 +109,7 @@ def _plan_members(
             requested_host_id=int(requested) if requested else None,
         )
         volumes.apply(changes, values, config=config, unit=unit)
+        indexes.apply(changes, values, config=config)
         instance = plan_instance(context, changes, values)
         siblings[config.name] = instance.id
         changes.insert(
@@ -188,6 +192,7 @@ def plan_unit_removal(context: Context, changes: Changes, unit: Unit) -> None:
     if unit.record is not None:
         changes.update(unit.record, {"state": "removed", "removed": now_ms(), "removeTime": now_ms()})
         changes.release_all(unit.record)
+    plan_release(changes, unit.members.values())
     for member in unit.members.values():
         plan_member_removal(context, changes, member)
 
