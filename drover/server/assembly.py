@@ -157,7 +157,7 @@ async def _running(
     authenticate = InternalAuthenticator(access.authenticate)
     api = create_api(context, authenticate=authenticate, extensions=extensions, config=config, routes=routes)
     deployer.bind(api)
-    keepers = (services.reconciler, services.health, services.membership, infrastructure, background)
+    keepers = (services.reconciler, services.health, services.membership, infrastructure, snapshots, background)
     tasks = [asyncio.create_task(_kept_running(each)) for each in (*hosting.services, *keepers)]
     await engine.recover()
     try:

@@ -6,13 +6,14 @@ A row can state several facts, so that what changes often (a service's scale) is
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from drover.client.world import Container, Host, Network, Service
 from drover.server.snapshot import values
 from drover.server.snapshot.sheet import Sheet
-from drover.server.store import Record
+from drover.server.store import Record, Touched
 
 _GONE = frozenset({"removed", "purging", "purged"})
 _NO_CONTAINER = frozenset({"removing", "error", "erroring"}) | _GONE
@@ -85,6 +86,15 @@ class Consumption(NamedTuple):
 class InstanceLink(NamedTuple):
     name: str
     target_id: int
+
+
+def take(sheet: Sheet, touched: Touched) -> None:
+    """Put what a commit did to a row on the sheet."""
+    before, after = touched.before, touched.after
+    if before is not None and (after is None or any(before[each] != after[each] for each in _OWNERS[touched.type])):
+        state_facts(sheet, before, deleted=True)
+    if after is not None:
+        state_facts(sheet, after)
 
 
 def state_facts(sheet: Sheet, row: Record, *, deleted: bool = False) -> None:
@@ -239,3 +249,14 @@ _READERS: Mapping[str, Callable[[Sheet, Record, bool], None]] = {
     "serviceExposeMap": _exposure,
     "healthcheckInstanceHostMap": _check,
 }
+
+_OWNERS: Mapping[str, tuple[str, ...]] = defaultdict(
+    tuple,
+    {
+        "serviceConsumeMap": ("serviceId",),
+        "instanceLink": ("instanceId",),
+        "serviceExposeMap": ("instanceId", "serviceId"),
+        "healthcheckInstanceHostMap": ("instanceId",),
+    },
+)
+"""The fields that say which group a row's fact is in."""

@@ -16,7 +16,7 @@ import structlog
 
 from drover.client.world import Key, Object
 from drover.server.snapshot.environment import Difference, Environment
-from drover.server.snapshot.facts import ServiceName, state_facts
+from drover.server.snapshot.facts import ServiceName, state_facts, take
 from drover.server.snapshot.formulas import CHECKED_IPSEC, GLOBAL, REGION
 from drover.server.snapshot.linked import foreign_names, foreign_objects, neighbours
 from drover.server.snapshot.load import environment_rows, local_region
@@ -221,7 +221,7 @@ class Snapshots:
         kept = None if account_id is None else self._kept.get(account_id)
         if kept is None:
             return
-        state_facts(kept.environment.sheet, record, deleted=row.after is None)
+        take(kept.environment.sheet, row)
         if not kept.loaded:
             kept.heard.add((row.type, row.id))
         elif kept.environment.sheet.stale:
