@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -35,8 +36,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """`body` is in pieces."""
+
     status: int
-    body: bytes
+    body: Sequence[bytes]
     content_type: str
     location: str = ""
     etag: str = ""
@@ -64,7 +67,7 @@ class Answers:
         clean = canonical(request.path)
         if clean != request.path:
             location = f"{clean}?{request.query}" if request.query else clean
-            return Answer(301, b"", wanted.value, location=location)
+            return Answer(301, (), wanted.value, location=location)
         try:
             found = self._find(request)
         except BadEscape as error:
@@ -73,7 +76,7 @@ class Answers:
             return _error(404, found, wanted)
         etag = f'"{self._publication.version}-{wanted.name[0].lower()}"'
         if request.if_none_match and etag in (tag.strip() for tag in request.if_none_match.split(",")):
-            return Answer(304, b"", wanted.value, etag=etag)
+            return Answer(304, (), wanted.value, etag=etag)
         return Answer(200, render(found.value, wanted), wanted.value, etag=etag)
 
     def wait(self, request: Request) -> Wait | None:

@@ -123,6 +123,7 @@ class Connection(asyncio.Protocol):
         if self.used:
             self.used = False
             self._active = self._loop.time()
+            return
         quiet = self._waiting is not None or (self._streaming and not self._paused)
         if not quiet and self._active < before:
             self.abort()
@@ -353,7 +354,7 @@ def serialise(answer: Answer, parsed: Parsed) -> bytes:
     if not parsed.keep_alive:
         head.append("Connection: close\r\n")
     if answer.status != 304:
-        head.append(f"Content-Length: {len(answer.body)}\r\n")
+        head.append(f"Content-Length: {sum(map(len, answer.body))}\r\n")
     head.append("\r\n")
     start = "".join(head).encode("latin-1", "replace")
-    return start if parsed.method == "HEAD" or answer.status == 304 else start + answer.body
+    return start if parsed.method == "HEAD" or answer.status == 304 else b"".join((start, *answer.body))

@@ -99,6 +99,11 @@ class Listener:
             del self._addresses[client]
             self.memo.release(client)
 
+    def end_idle(self, before: float) -> None:
+        """End the connections that did nothing since `before`, by the loop's clock."""
+        for connection in list(self._connections):
+            connection.end_if_idle(before)
+
     def _changed(self, delta: Delta) -> None:
         self.memo.clear()
         self.streams.apply(delta)
@@ -110,6 +115,4 @@ class Listener:
         while True:
             await asyncio.sleep(KEEPALIVE_SECONDS)
             self.streams.keep_alive()
-            before = clock() - IDLE_SECONDS
-            for connection in list(self._connections):
-                connection.end_if_idle(before)
+            self.end_idle(clock() - IDLE_SECONDS)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-LIMIT = 16 * 1024 * 1024
+LIMIT = 8 * 1024 * 1024
 """Bytes of all remembered responses together; beyond it everything is forgotten and begins anew."""
-CLIENTS = 1024
 
 
 class Memo:

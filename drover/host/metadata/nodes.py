@@ -147,11 +147,18 @@ class Shelf:
         parts.append(b"]")
 
 
-def to_json(value: Any) -> bytes:
-    """The JSON of whatever a walk ends at: an object, a collection, a map that holds such, or a plain value."""
+def json_parts(value: Any) -> list[bytes]:
+    """The JSON of whatever a walk ends at: an object, a collection, a map that holds such, or a plain value.
+
+    In pieces, so that megabytes are copied once, when the response is put together.
+    """
     parts: list[bytes] = []
     _write(value, parts)
-    return b"".join(parts)
+    return parts
+
+
+def to_json(value: Any) -> bytes:
+    return b"".join(json_parts(value))
 
 
 def _write(value: Any, parts: list[bytes]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any
 from urllib.parse import quote_plus
 
 import msgspec
 
-from drover.host.metadata.nodes import Node, Shelf, to_json
+from drover.host.metadata.nodes import Node, Shelf, json_parts, to_json
 
 
 class Format(Enum):
@@ -21,16 +21,19 @@ class Format(Enum):
     YAML = "application/yaml"
 
 
-def render(value: Any, wanted: Format) -> bytes:
-    return _RENDERERS[wanted](value)
+def render(value: Any, wanted: Format) -> Sequence[bytes]:
+    """The body, in pieces."""
+    if wanted is Format.JSON:
+        return json_parts(value)
+    return (to_text(value) if wanted is Format.TEXT else to_yaml(value),)
 
 
-def render_error(status: int, message: str, wanted: Format) -> bytes:
+def render_error(status: int, message: str, wanted: Format) -> Sequence[bytes]:
     """Errors in the format that was asked for: some clients parse every body, whatever its status."""
     if wanted is Format.TEXT:
-        return f"{message}\n".encode()
+        return (f"{message}\n".encode(),)
     body = {"code": status, "message": message, "type": "error"}
-    return to_json(body) + b"\n" if wanted is Format.JSON else to_yaml(body)
+    return (to_json(body) + b"\n" if wanted is Format.JSON else to_yaml(body),)
 
 
 def printed(value: Any) -> str:
@@ -124,10 +127,3 @@ def _yaml_scalar(value: Any) -> str:
         return value
     text = msgspec.json.encode(value).decode()
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-_RENDERERS: dict[Format, Callable[[Any], bytes]] = {
-    Format.TEXT: to_text,
-    Format.JSON: to_json,
-    Format.YAML: to_yaml,
-}
