@@ -42,6 +42,7 @@ from drover.server.api.types import (
     registration,
     registries,
     secrets,
+    service_events,
     tokens,
 )
 from drover.server.api.types import tasks as task_types
@@ -152,6 +153,7 @@ async def _running(
     routes.append(WebSocketRoute("/{version}/world", world.endpoint))
     register_types(extensions, context)
     task_types.register(extensions, hosting.tasks.execute)
+    service_events.register(extensions, hosting.health)
     for family in _FAMILIES:
         family.install(extensions, access)
     authenticate = InternalAuthenticator(access.authenticate)

@@ -14,6 +14,8 @@ from drover.server.orchestration.background import Background
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.events.container_events import ContainerEvents
 from drover.server.orchestration.events.instance_sync import InstanceSync
+from drover.server.orchestration.health import Health
+from drover.server.orchestration.health import build as build_health
 from drover.server.orchestration.hosts import evacuation
 from drover.server.orchestration.hosts.evacuation import HostEvents
 from drover.server.orchestration.hosts.handlers import HostHandlers
@@ -62,6 +64,7 @@ class Hosting:
     host_handlers: HostHandlers
     simulated: SimulatedAgents
     stop: Stop
+    health: Health
     tasks: Tasks
     services: tuple[Service, ...]
 
@@ -101,6 +104,7 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
     evacuation.register(handlers, HostEvents(context, hosts, host_handlers))
 
     simulated = SimulatedAgents(context.bus, agents)
+    health = build_health(context, hosts=hosts, agents=agents)
     tasks = _tasks(context, handlers, pinger, hosts, agents)
     return Hosting(
         channel=channel,
@@ -113,8 +117,9 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
         host_handlers=host_handlers,
         simulated=simulated,
         stop=stop,
+        health=health,
         tasks=tasks,
-        services=(simulated, pinger, Connections(context, agents, pinger), tasks, background),
+        services=(simulated, pinger, Connections(context, agents, pinger), tasks, background, *health.services),
     )
 
 
