@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from drover.server.orchestration.services.steps import plan_member_removal, plan
 from drover.server.store import Record, StoreError
 
 _CONSUMED_SETTLED_SECONDS = 600.0
+_TOKEN_BYTES = 20  # of the secret that the containers of a service find in their metadata, and nobody else
 
 
 class Companion(Protocol):
@@ -55,6 +57,7 @@ class ServiceHandlers:
         values = {
             "healthState": run.record["healthState"] or "healthy",
             "system": bool(stack and stack["system"]),
+            "token": run.record["token"] or secrets.token_hex(_TOKEN_BYTES),
             **await self._random_ports.plan(changes, run.record),
         }
         if run.record["startOnCreate"]:

@@ -264,3 +264,21 @@ async def test_who_names_an_unknown_place_gets_everything(wire: Wire, query: str
         epoch = (await next_frame(socket)).epoch
     async with wire.socket(f"/v1/world{query.format(epoch=epoch)}", headers=agent.headers) as socket:
         assert isinstance(await next_frame(socket), Full)
+
+
+async def test_a_service_shows_its_token_to_hosts_and_to_nobody_else(wire: Wire) -> None:
+    agent = await wire.register()
+    await host_of(wire, agent)
+    stack = await wire.create("stacks", name="shop")
+    service = await wire.create("services", name="web", stackId=stack["id"], launchConfig={"imageUuid": "docker:a"})
+    key = f"{service['uuid']}_web"
+    world = World()
+    async with wire.socket("/v1/world", headers=agent.headers) as socket:
+        async with asyncio.timeout(_WAIT):
+            while key not in world.services or world.services[key].token is None:
+                world.apply(await next_frame(socket))
+    token = world.services[key].token
+    assert token is not None
+    assert len(token) == 40
+    async with wire.session.get(service["links"]["self"]) as response:
+        assert token not in await response.text()
