@@ -83,6 +83,12 @@ PROGRAMS = (
         settings="drover.host.dns.settings:DnsSettings",
         run="drover.host.dns.program:run_dns",
     ),
+    Program(
+        name="ipsec",
+        help="Route between the containers of this host and those of others through encrypted tunnels.",
+        settings="drover.host.network.routers.settings:IpsecSettings",
+        run="drover.host.network.routers.ipsec:run_ipsec",
+    ),
 )
 
 LogLevel = Annotated[str, typer.Option("--log-level", envvar="DROVER_LOG_LEVEL", help="debug, info, warning or error.")]

@@ -7,7 +7,7 @@ nothing, and neither does the end of this program: everything is the kernel's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -26,14 +26,18 @@ log = structlog.get_logger(__name__)
 class Carrier:
     """One router's interface, device, tables and packet rules."""
 
-    def __init__(self, link: OwnLink, make_device: Callable[[OwnLink], Device], choose: ChooseWay) -> None:
+    def __init__(
+        self, link: OwnLink, device: Device, choose: ChooseWay, *, prepare: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """`prepare` makes what a router needs besides; it is called in every full pass."""
         self.overlay = Overlay(link)
-        self.vtep = Vtep(make_device(link))
+        self.vtep = Vtep(device)
         self.last_error: str | None = None
         self.unsettled = asyncio.Event()
         """Set while a full pass is due."""
         self._link = link
         self._choose = choose
+        self._prepare = prepare
         self._lock = asyncio.Lock()
 
     async def take(self, world: World, delta: Delta) -> Changed:
@@ -102,6 +106,8 @@ class Carrier:
         for name in (self._link.name, device.name):
             disable_checksum_offload(name)
             await answer_for_remote_addresses(name)
+        if self._prepare is not None:
+            await self._prepare()
         await ensure_rules(router_rules(gateway=place.gateway, address=place.address, out=device.name))
         count = await self.vtep.apply_all(forwarding(self.overlay, self._choose))
         self._note_settled()

@@ -26,6 +26,22 @@ def router_rules(*, gateway: str, address: str, out: str) -> tuple[Rule, ...]:
     return (Rule("nat", "POSTROUTING", source), Rule("mangle", "FORWARD", segments))
 
 
+def guard_rules(*, interface: str, port: int, kernel: bool) -> tuple[Rule, ...]:
+    """VXLAN that is to be encrypted neither leaves in the clear nor is believed when it comes so.
+
+    In user space whatever is encrypted passes another interface; in the kernel a policy has applied to it.
+    """
+    clear = ("-p", "udp", "-m", "udp", "--dport", str(port))
+    unless = {
+        "in": ("-m", "policy", "--dir", "in", "--pol", "none"),
+        "out": ("-m", "policy", "--dir", "out", "--pol", "none"),
+    }
+    return (
+        Rule("filter", "OUTPUT", ("-o", interface, *clear, *(unless["out"] if kernel else ()), "-j", "DROP")),
+        Rule("filter", "INPUT", ("-i", interface, *clear, *(unless["in"] if kernel else ()), "-j", "DROP")),
+    )
+
+
 async def ensure_rules(rules: tuple[Rule, ...]) -> int:
     """Insert the rules that are missing; how many were. Raises KernelRefused."""
     added = 0

@@ -23,9 +23,14 @@ VXLAN_OVERHEAD = 50
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How VXLAN packets reach a peer, and the routing table that leads to the peer's own managed address."""
+    """How packets reach a peer: the underlay address that VXLAN sends to, and the routing table that leads to the
+    peer's own managed address.
 
-    destination: str
+    Without a destination the addresses are only routed into the device: policies of the kernel take the packets from
+    there, and where none does, they end there instead of leaving in the clear.
+    """
+
+    destination: str | None
     router_table: str = MAIN_TABLE
 
 
@@ -43,7 +48,8 @@ class Forwarding:
 
     def enter(self, ip: str, way: Way, mac: str, *, router: bool) -> None:
         self.routes[ip] = way.router_table if router else MAIN_TABLE
-        self.neighbours[ip] = mac
+        if way.destination is not None:
+            self.neighbours[ip] = mac
 
     def take_over(self, ips: Iterable[str], part: Forwarding) -> None:
         """Replace what is said about some addresses."""
@@ -84,7 +90,7 @@ def forwarding(overlay: Overlay, choose: ChooseWay, ips: Iterable[str] | None = 
         if remote is not None and known is not None:
             result.enter(ip, *known, router=overlay.peers[remote.host_address].router_ip == ip)
     if ips is None:
-        result.fdb = {mac: way.destination for way, mac in ways.values()}
+        result.fdb = {mac: way.destination for way, mac in ways.values() if way.destination is not None}
     return result
 
 

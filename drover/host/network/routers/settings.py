@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from drover.common.settings import setting
 
@@ -18,4 +20,45 @@ class VxlanSettings:
     )
     vni: int = setting(default=1042, env=("RANCHER_VXLAN_VNI",), help="VXLAN network identifier.")
     verify_interval: float = setting(default=45.0, help="How often the kernel's tables are compared as a whole.")
+    status_listen: str = setting(default="", help="HOST:PORT that serves /status, /healthz and /metrics.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpsecSettings:
+    """What an operator may choose about an IPsec router. Durations are in seconds, unless charon reads them."""
+
+    metadata_url: str = setting(default="http://169.254.169.250", help="Metadata service to follow.")
+    interface: str = setting(default="eth0", help="Interface on the managed network.")
+    server_url: str | None = setting(default=None, env=("CATTLE_URL",), help="API base, to ask for the key.")
+    access_key: str | None = setting(default=None, env=("CATTLE_ACCESS_KEY",), help="Own agent's access key.")
+    secret_key: str | None = setting(
+        default=None, env=("CATTLE_SECRET_KEY",), secret=True, help="Own agent's secret key."
+    )
+    psk: str | None = setting(
+        default=None, env=("RANCHER_IPSEC_PSK",), secret=True, help="Pre-shared key, instead of the server's."
+    )
+    token_psk: bool = setting(default=False, env=("TOKEN_PSK",), help="Use the service's token as pre-shared key.")
+    state_dir: Path = setting(
+        default=Path("/var/lib/drover/ipsec"), help="Folder of charon's socket and of the key received last."
+    )
+    charon: Path = setting(default=Path("/usr/lib/ipsec/charon"), help="The charon program.")
+    datapath: Literal["auto", "kernel", "userland"] = setting(
+        default="auto", help="What encrypts; auto: the kernel where it has ESP, else user space."
+    )
+    ike_rekey: str = setting(
+        default="4h", env=("IPSEC_IKE_SA_REKEY_INTERVAL",), help="How long an IKE association is used."
+    )
+    child_rekey: str = setting(
+        default="1h", env=("IPSEC_CHILD_SA_REKEY_INTERVAL",), help="How long an ESP association is used."
+    )
+    replay_window: str = setting(
+        default="1024", env=("IPSEC_REPLAY_WINDOW_SIZE",), help="Packets that may arrive out of order."
+    )
+    ipsec_config: Path = setting(
+        default=Path("/etc/ipsec"), help="Folder of ike.conf and childsa.conf (JSON) that change the connections."
+    )
+    vtep_mtu: int = setting(default=0, env=("VXLAN_VTEP_MTU",), help="MTU inside a user space tunnel; 0: 1350 at most.")
+    key_interval: float = setting(default=600.0, help="How often the key is asked for without a reason.")
+    verify_interval: float = setting(default=30.0, help="How often tunnels and tables are compared as a whole.")
+    debug: bool = setting(default=False, env=("RANCHER_DEBUG",), help="Let charon tell what it does.")
     status_listen: str = setting(default="", help="HOST:PORT that serves /status, /healthz and /metrics.")

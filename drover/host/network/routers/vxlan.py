@@ -32,7 +32,7 @@ async def run_vxlan(settings: VxlanSettings) -> None:
 
 async def _route(settings: VxlanSettings) -> None:
     link = await wait_for_own_link(settings.interface)
-    carrier = Carrier(link, lambda link: vxlan_device(link, settings), way)
+    carrier = Carrier(link, vxlan_device(link, settings), way)
     world = World()
 
     def report() -> dict[str, object]:

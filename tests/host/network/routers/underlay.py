@@ -212,10 +212,13 @@ class Underlay:
     def start(
         self, node: Node, *command: str, log: Path | None = None, environment: dict[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Run a `drover` program in a router's namespace."""
+        """Run a `drover` program in a router's namespace, with a /run of its own as in a container."""
         output = log.open("ab") if log else subprocess.DEVNULL
         process = subprocess.Popen(
-            ["ip", "netns", "exec", node.router, sys.executable, "-m", "drover", *command],
+            [
+                *("ip", "netns", "exec", node.router, "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "drover"),
+                *(sys.executable, "-m", "drover", *command),
+            ],
             stdout=output,
             stderr=output,
             cwd=ROOT,

@@ -1,0 +1,191 @@
+"""Encrypted tunnels between three hosts made of namespaces: the real program and a real charon in each router's."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from .underlay import (
+    FABRIC_ADDRESS,
+    Node,
+    Underlay,
+    WorldStream,
+    environment,
+    eventually,
+    inside,
+    pings,
+    transfer,
+    underlay,
+)
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.skipif(not Path("/usr/lib/ipsec/charon").exists(), reason="strongSwan's charon is not installed"),
+]
+
+KEY = "a1b2c3d4e5f60718293a4b5c6d7e8f90"
+MARK = b"drover-was-here-in-clear-text"
+
+
+@pytest.fixture
+def hosts() -> Iterator[Underlay]:
+    with underlay(3, published=(500, 4500), container_mtu=1350) as made:
+        yield made
+
+
+def start(hosts: Underlay, node: Node, folder: Path, **variables: str):
+    command = ("ipsec", "--metadata-url", f"http://{FABRIC_ADDRESS}/{node.uuid}", "--verify-interval", "5")
+    return hosts.start(
+        node,
+        *command,
+        *("--state-dir", str(folder / node.uuid), "--status-listen", "127.0.0.1:8111", "--datapath", "userland"),
+        log=folder / f"{node.uuid}.log",
+        environment={"RANCHER_IPSEC_PSK": KEY} | variables,
+    )
+
+
+@asynccontextmanager
+async def routed(hosts: Underlay, folder: Path) -> AsyncIterator[WorldStream]:
+    world = WorldStream(environment(hosts.nodes))
+    async with world.serve(hosts.fabric):
+        for node in hosts.nodes:
+            start(hosts, node, folder)
+        await all_reach_all(hosts)
+        yield world
+
+
+async def all_reach_all(hosts: Underlay) -> None:
+    for one in hosts.nodes:
+        for other in hosts.nodes:
+            if one is not other:
+                await eventually(
+                    lambda one=one, other=other: pings(one.container, other.container_ip),
+                    f"{one.container_ip} reaches {other.container_ip}",
+                    seconds=30,
+                )
+
+
+@contextlib.contextmanager
+def captured(hosts: Underlay) -> Iterator[list[bytes]]:
+    """Every frame that passes the fabric."""
+    frames: list[bytes] = []
+    all_protocols = socket.htons(3)
+    tap = inside(hosts.fabric, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, all_protocols))
+    tap.settimeout(0.2)
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                frames.append(tap.recv(65536))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        yield frames
+    finally:
+        stop.set()
+        thread.join()
+        tap.close()
+
+
+def udp_ports(frame: bytes) -> tuple[int, int] | None:
+    if frame[12:14] != b"\x08\x00" or frame[23] != socket.IPPROTO_UDP:
+        return None
+    at = 14 + (frame[14] & 15) * 4
+    return int.from_bytes(frame[at : at + 2], "big"), int.from_bytes(frame[at + 2 : at + 4], "big")
+
+
+async def test_traffic_between_hosts_is_encrypted_and_intact(hosts: Underlay, tmp_path: Path) -> None:
+    data = MARK + os.urandom(10 * 1024 * 1024) + MARK
+    async with routed(hosts, tmp_path):
+        first, second, _ = hosts.nodes
+        for source, target in ((first, second), (second, first)):
+            with captured(hosts) as frames:
+                received = await transfer(source.container, target.container, target.container_ip, data)
+            assert hashlib.sha256(received).digest() == hashlib.sha256(data).digest()
+            assert not any(MARK in frame for frame in frames), "the data could be read on its way"
+            ports = [udp_ports(frame) for frame in frames]
+            assert sum(1 for each in ports if each and 4500 in each) > 1000, "it went as ESP in UDP"
+            assert not any(each and 4789 in each for each in ports)
+        # A host reaches containers of others, and a container the peers' routers.
+        assert pings(first.host, second.container_ip)
+        assert pings(first.container, second.router_ip)
+        assert pings(first.container, second.container_ip, size=1350)
+
+
+async def test_without_a_tunnel_nothing_leaves_in_the_clear(hosts: Underlay, tmp_path: Path) -> None:
+    async with routed(hosts, tmp_path):
+        first, second, _ = hosts.nodes
+        for program in hosts.programs:
+            program.kill()
+            program.wait(timeout=5)
+        charon = charon_of(second)
+        os.kill(charon, signal.SIGTERM)
+        await eventually(lambda: not pings(first.container, second.container_ip), "the tunnel is down")
+        with captured(hosts) as frames:
+            assert not pings(first.container, second.container_ip)
+        assert not any((ports := udp_ports(frame)) and 4789 in ports for frame in frames)
+
+
+def charon_of(node: Node) -> int:
+    pids = node.in_router("ip", "netns", "pids", node.router).split()
+    return next(int(pid) for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == "charon")
+
+
+async def test_the_controllers_death_is_not_noticed(hosts: Underlay, tmp_path: Path) -> None:
+    async with routed(hosts, tmp_path):
+        first, second, _ = hosts.nodes
+        charon = charon_of(first)
+        lost = 0
+        controller = hosts.programs[0]
+        pids = [int(pid) for pid in first.in_router("ip", "netns", "pids", first.router).split()]
+        assert controller.pid in pids
+        controller.kill()
+        controller.wait(timeout=5)
+        for _ in range(10):
+            lost += not await asyncio.to_thread(pings, first.container, second.container_ip)
+        start(hosts, first, tmp_path)
+        for _ in range(30):
+            lost += not await asyncio.to_thread(pings, first.container, second.container_ip)
+            await asyncio.sleep(0.1)
+        assert lost == 0
+        assert charon_of(first) == charon, "the new controller has adopted the charon"
+        assert "charon.adopted" in (tmp_path / f"{first.uuid}.log").read_text()
+
+
+async def test_a_router_that_comes_back_replaces_its_tunnels(hosts: Underlay, tmp_path: Path) -> None:
+    async with routed(hosts, tmp_path):
+        first, second, _ = hosts.nodes
+        for number, node in enumerate((first, second)):
+            program = hosts.programs[number]
+            program.kill()
+            os.kill(charon_of(node), signal.SIGKILL)
+            program.wait(timeout=5)
+            start(hosts, node, tmp_path)
+            hosts.programs[number] = hosts.programs.pop()
+            await eventually(lambda: pings(first.container, second.container_ip), "the tunnel is back", seconds=15)
+            await eventually(lambda: pings(second.container, first.container_ip), "both ways", seconds=15)
+
+
+async def test_a_host_that_vanishes_has_no_tunnel(hosts: Underlay, tmp_path: Path) -> None:
+    async with routed(hosts, tmp_path) as world:
+        first, second, third = hosts.nodes
+        world.put(gone=tuple(third.objects()))
+
+        def sockets_say() -> str:
+            return (tmp_path / f"{first.uuid}.log").read_text()
+
+        await eventually(lambda: "tunnel.removed" in sockets_say(), "the tunnel is removed")
+        await eventually(lambda: not pings(first.container, third.container_ip), "and leads nowhere")
+        assert pings(first.container, second.container_ip)
