@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import struct
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from urllib.parse import quote
 
 import aiohttp
@@ -87,6 +91,7 @@ class Event(msgspec.Struct, frozen=True):
     time_nano: int = msgspec.field(default=0, name="timeNano")
 
 
+_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)$")
 _INSPECT = msgspec.json.Decoder(Inspect)
 _LISTED = msgspec.json.Decoder(list[Listed])
 _EVENT = msgspec.json.Decoder(Event)
@@ -110,6 +115,13 @@ class Docker:
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+
+    def pid(self) -> int:
+        """The engine's process, or the one that opened its socket for it; either sees the engine's files."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+            peer.connect(self._path)
+            credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", credentials)[0])
 
     async def negotiate(self) -> None:
         """Learns which API version the engine still speaks."""
@@ -169,9 +181,13 @@ class Docker:
             raise EngineError(f"lost the Docker engine at {self._path}: {error}") from error
 
     async def now(self) -> str:
-        """The engine's clock, for `events(since=...)`."""
+        """The engine's clock in whole seconds, for `events(since=...)`: early is fine, late is not."""
         info = msgspec.json.decode(await self._bytes("GET", f"/{self._api}/info"))
-        return str(info.get("SystemTime") or "")
+        match = _TIMESTAMP.match(str(info.get("SystemTime") or ""))
+        if match is None:
+            return ""
+        zone = match[2].replace("Z", "+00:00")
+        return str(int(datetime.fromisoformat(match[1] + zone).timestamp()))
 
     async def _bytes(self, method: str, path: str, *, params: Mapping[str, str] | None = None) -> bytes:
         session = self._open_session()

@@ -49,6 +49,6 @@ class Watch:
         since = await self._docker.now()
         self._listed(await self._docker.containers())
         self.connected = True
-        backoff.reset()
         async for event in self._docker.events(ACTIONS, since=since):
+            backoff.reset()
             self._changed(event.actor.id)

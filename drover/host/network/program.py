@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 
 from drover.client.world.follow import follow
@@ -14,6 +15,8 @@ from drover.host.network.settings import NetworkManagerSettings
 
 async def run_network_manager(settings: NetworkManagerSettings) -> None:
     """Ends at SIGTERM or SIGINT and leaves the data path as it is."""
+    # It tells of every message; what matters of that is in our own log.
+    logging.getLogger("pyroute2").setLevel(logging.WARNING)
     async with Docker(settings.docker_url) as docker:
         manager = NetworkManager(settings, docker, follow=follow)
         async with StatusServer(settings.status_listen, manager.status):

@@ -24,6 +24,7 @@ from drover.host.network.rules.iptables import Firewall
 from drover.host.network.rules.nat import forward_rules, guard_rules, hooks, nat_rules
 from drover.host.network.rules.networks import BridgedNetwork, bridged_networks, local_networks
 from drover.host.network.rules.ports import Conflict, HostPort, host_ports, port_rules
+from drover.host.network.rules.tables import NETWORK_POLICY, Owner
 from drover.host.network.settings import NetworkManagerSettings
 from drover.host.network.sync.hairpin import ensure_hairpin
 from drover.host.network.sync.metadata_route import ensure_metadata_route
@@ -130,6 +131,7 @@ class Reconciler:
             forward_rules(local, docker_bridge=settings.docker_bridge),
             nat_rules(networks.values(), metadata_address=settings.metadata_address),
             guard_rules(networks.values()),
+            Owner("policy", {"filter": {NETWORK_POLICY: []}}),
         ]
         await self._firewall.apply(owners, hooks(local), verify=verify)
 

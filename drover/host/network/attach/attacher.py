@@ -220,7 +220,7 @@ class Attacher:
             return
         edit = partial(
             dns.edit_resolv_conf,
-            dns.ContainerFile(inspect.state.pid, dns.RESOLV_CONF, inspect.resolv_conf_path),
+            self._file(inspect, dns.RESOLV_CONF, inspect.resolv_conf_path),
             server=self._metadata_address,
             labels=inspect.labels,
             host_config_search=inspect.host_config.dns_search or (),
@@ -230,9 +230,12 @@ class Attacher:
     async def _write_hosts(self, inspect: Inspect, address: str) -> None:
         if _mounted(inspect, dns.HOSTS):
             return
-        file = dns.ContainerFile(inspect.state.pid, dns.HOSTS, inspect.hosts_path)
+        file = self._file(inspect, dns.HOSTS, inspect.hosts_path)
         edit = partial(dns.edit_hosts, file, address=address, hostname=inspect.config.hostname)
         await self._edit(inspect, edit, dns.HOSTS)
+
+    def _file(self, inspect: Inspect, path: str, source: str) -> dns.ContainerFile:
+        return dns.ContainerFile(inspect.state.pid, path, source, engine=self._docker.pid)
 
     async def _edit(self, inspect: Inspect, edit: Callable[[], None], path: str) -> None:
         """The container shall have its network also where the file cannot be edited."""

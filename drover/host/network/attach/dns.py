@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from drover.host.network.names import LABEL_DNS_PRIORITY, LABEL_STACK_SERVICE
@@ -81,11 +81,12 @@ def edit_hosts(file: ContainerFile, *, address: str, hostname: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ContainerFile:
-    """A file that Docker keeps at `source` on the host and mounts at `path` in the container of process `pid`."""
+    """A file that the engine (process `engine()`) keeps at `source` and mounts at `path` for the container's `pid`."""
 
     pid: int
     path: str
     source: str
+    engine: Callable[[], int]
 
     def read(self) -> str:
         with os.fdopen(open_in_container(self.pid, self.path, os.O_RDONLY), "rb") as file:
@@ -106,4 +107,4 @@ class ContainerFile:
             if error.errno != errno.EROFS or not self.source:
                 raise
         # With a read-only root the container's mounts are read-only too; the file itself is not.
-        return open_in_container(1, self.source, flags)
+        return open_in_container(self.engine(), self.source, flags)
