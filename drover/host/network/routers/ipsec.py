@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from drover.host.network.routers.devices import wait_for_own_link
 from drover.host.network.routers.firewall import ensure_rules, guard_rules
 from drover.host.network.routers.forwarding import DEVICE, PORT, VNI, Way, vtep_mac
 from drover.host.network.routers.iproute import KernelRefused, checked, query
+from drover.host.network.routers.keeper import become_keeper
 from drover.host.network.routers.keys import KeySource, NoKey
 from drover.host.network.routers.lifetime import run_until_stopped
 from drover.host.network.routers.overlay import OwnLink, Peer, Remote
@@ -49,6 +51,8 @@ KEY_PAUSE_SECONDS = 0.5
 
 async def run_ipsec(settings: IpsecSettings) -> None:
     """Route until told to stop; the kernel and charon go on afterwards."""
+    if settings.keep:
+        become_keeper(sys.argv[1:])
     await run_until_stopped(_route(settings))
 
 

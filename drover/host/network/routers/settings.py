@@ -60,5 +60,8 @@ class IpsecSettings:
     vtep_mtu: int = setting(default=0, env=("VXLAN_VTEP_MTU",), help="MTU inside a user space tunnel; 0: 1350 at most.")
     key_interval: float = setting(default=600.0, help="How often the key is asked for without a reason.")
     verify_interval: float = setting(default=30.0, help="How often tunnels and tables are compared as a whole.")
+    keep: bool = setting(
+        default=False, help="Stay as a small first process that starts the controller again when it dies."
+    )
     debug: bool = setting(default=False, env=("RANCHER_DEBUG",), help="Let charon tell what it does.")
     status_listen: str = setting(default="", help="HOST:PORT that serves /status, /healthz and /metrics.")
