@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from types import FrameType
@@ -32,31 +33,28 @@ def become_keeper(arguments: Sequence[str]) -> None:
 def keep(command: Sequence[str]) -> int:
     """Run a command again whenever it ends, until SIGTERM or SIGINT; its last status."""
     child: subprocess.Popen[bytes] | None = None
-    stopping = False
+    stopping = threading.Event()
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
+        stopping.set()
         if child is not None:
             child.send_signal(number)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     pause = FIRST_PAUSE
-    while True:
+    status = 0
+    while not stopping.is_set():
         started = time.monotonic()
         child = subprocess.Popen(command)
         status = child.wait()
-        if stopping:
-            return max(status, 0)
+        if stopping.is_set():
+            break
         pause = FIRST_PAUSE if time.monotonic() - started > LONG_LIFE_SECONDS else min(pause * 2, LONGEST_PAUSE)
         sys.stderr.write(f"the controller ended with status {status}; starting it again in {pause:.1f} s\n")
         sys.stderr.flush()
-        deadline = time.monotonic() + pause
-        while not stopping and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if stopping:
-            return 0
+        stopping.wait(pause)
+    return max(status, 0)
 
 
 if __name__ == "__main__":
