@@ -61,7 +61,9 @@ def load(path: Path, shared: Shared, *, excluded: tuple[str, ...]) -> None:
         for address, section in sections.items()
         if address != DEFAULT
     }
-    shared.views = {shared.default, *clients.values()}
+    for view in shared.views - {shared.default}:
+        view.leave()
+    shared.views.update(clients.values())
     shared.clients.clear()
     shared.clients.update(clients)
     shared.differs()

@@ -102,7 +102,8 @@ class Directory:
             self._shared.set(name, None)
         for address in former_clients - set(self._clients_at):
             self._shared.clients.pop(address, None)
-        self._shared.views -= former_views
+        for view in former_views & self._shared.views:
+            view.leave()
         return True
 
     def _named_records(self) -> Iterable[str]:
@@ -306,7 +307,7 @@ class Directory:
         if self._addresses_of[view] or view not in self._links:
             return
         del self._addresses_of[view]
-        self._shared.views.discard(view)
+        view.leave()
         for link in self._links.pop(view).values():
             self._viewers[link.target].discard(view)
             if not self._viewers[link.target]:

@@ -6,16 +6,15 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from pathlib import Path
 
 import structlog
 
 from drover.client.world import World
 from drover.common.errors import SettingsError
-from drover.common.status import StatusServer
-from drover.host.dns import answers_file, dump
+from drover.host.dns import dump
 from drover.host.dns.directory import AGENT_IP, Directory
 from drover.host.dns.forward import Forwarder
 from drover.host.dns.records import absolute
@@ -66,7 +65,7 @@ async def run_dns(settings: DnsSettings) -> None:
             },
         }
 
-    async with forwarder, StatusServer(settings.status_listen, report):
+    async with forwarder, _status(settings.status_listen, report):
         if settings.metadata_server is None:
             _load_file(settings, shared)
             loop.add_signal_handler(signal.SIGHUP, _reload_file, settings, shared)
@@ -100,6 +99,15 @@ async def _follow(settings: DnsSettings, world: World, shared: Shared) -> None:
                 first = False
 
 
+def _status(listen: str, report: Callable[[], Mapping[str, object]]) -> AbstractAsyncContextManager[object]:
+    """The status pages bring a web server, 10 MB that a host without them need not hold."""
+    if not listen:
+        return nullcontext()
+    from drover.common.status import StatusServer
+
+    return StatusServer(listen, report)
+
+
 def _metadata_address(host: str) -> str:
     return host if "://" in host else f"http://{host}"
 
@@ -114,6 +122,8 @@ def _known(addresses: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _load_file(settings: DnsSettings, shared: Shared) -> None:
+    from drover.host.dns import answers_file
+
     path = settings.answers or Path("answers.yaml")
     answers_file.load(path, shared, excluded=settings.never_recurse_to)
     log.info("records read", path=str(path), records=len(shared.records), clients=len(shared.clients))

@@ -86,10 +86,11 @@ class Server:
         receive, send = self._udp.recvfrom, self._udp.sendto
         shared = self._responder.shared
         clients, default = shared.clients, shared.default
+        received = 0
         with contextlib.suppress(BlockingIOError):
-            for _ in range(BATCH):
+            while received < BATCH:
                 data, peer = receive(_BIGGEST_QUERY)
-                self.questions += 1
+                received += 1
                 kept = clients.get(peer[0], default).replies.get(data[2:])
                 if kept is None:
                     self._answer_new(data, peer)
@@ -98,6 +99,7 @@ class Server:
                     send(data[:2] + next(kept), peer)
                 except OSError:
                     self.dropped += 1
+        self.questions += received
 
     def _drain_wildcard(self) -> None:
         """As above for a socket bound to every address: replies must come from the one that was asked."""

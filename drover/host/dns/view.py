@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 
 from drover.host.dns.records import ZONE, Answer
 
-MAX_REPLIES = 4096
+MAX_REPLIES = 20_000
+"""Of all views together; a finished reply with what belongs to it takes about a kilobyte."""
 Key = bytes
 """A query without its first two bytes, the id."""
 
@@ -66,8 +67,10 @@ class View:
 
     def keep(self, key: Key, reply: Iterator[bytes], names: tuple[str, ...]) -> None:
         """Answer the same bytes with the same reply until one of the names changes."""
-        while len(self.replies) >= MAX_REPLIES:
-            self._drop(next(iter(self.replies)))
+        if self.shared.kept >= MAX_REPLIES:
+            fullest = max(self.shared.views, key=lambda each: len(each.replies))
+            (self if self.replies else fullest)._drop_oldest()
+        self.shared.kept += 1
         self.replies[key] = reply
         self._asked[key] = names
         for name in names:
@@ -77,8 +80,17 @@ class View:
         for key in tuple(self._used_by.get(name, ())):
             self._drop(key)
 
+    def leave(self) -> None:
+        """Nobody has this view any more."""
+        self.shared.views.discard(self)
+        self.shared.kept -= len(self.replies)
+
+    def _drop_oldest(self) -> None:
+        self._drop(next(iter(self.replies)))
+
     def _drop(self, key: Key) -> None:
         del self.replies[key]
+        self.shared.kept -= 1
         for name in self._asked.pop(key):
             users = self._used_by[name]
             users.discard(key)
@@ -90,6 +102,7 @@ class Shared:
     """The records that everybody on the host sees, and the views laid over them, by address of the client.
 
     ``changed`` is set with every difference; whoever writes the records down clears it. ``serial`` grows with it.
+    ``kept`` counts the finished replies of all views.
     """
 
     def __init__(self, *, upstreams: tuple[str, ...] = (), serial: int = 1) -> None:
@@ -98,6 +111,7 @@ class Shared:
         self.default = View(self, upstreams=upstreams)
         self.views: set[View] = {self.default}
         self.serial = serial
+        self.kept = 0
         self.changed = asyncio.Event()
 
     def set(self, name: str, answer: Answer | None) -> bool:

@@ -161,12 +161,18 @@ async def test_only_questions_that_will_come_again_are_kept() -> None:
 
 async def test_a_flood_of_unknown_names_does_not_grow_the_memory() -> None:
     asked = responder()
-    view = asked.shared.default
+    shared = asked.shared
+    other = shared.clients["192.0.2.9"] = View(shared)
+    shared.views.add(other)
     head, tail = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0), b"\x07rancher\x08internal\x00\x00\x01\x00\x01"
-    for number in range(MAX_REPLIES + 50):
-        asked.respond(head + b"\x06" + f"n{number:05}".encode() + tail, "x")
-    assert len(view.replies) == len(view._asked) == MAX_REPLIES
-    assert len(view._used_by) <= 2 * MAX_REPLIES
+    for client in ("192.0.2.1", "192.0.2.9"):
+        for number in range(MAX_REPLIES + 10):
+            asked.respond(head + b"\x06" + f"n{number:05}".encode() + tail, client)
+        assert shared.kept == sum(len(each.replies) for each in shared.views) == MAX_REPLIES
+    assert len(other.replies) == 1, "who floods displaces what it keeps itself"
+    assert len(shared.default._used_by) == len(shared.default._asked) == MAX_REPLIES - 1
+    other.leave()
+    assert shared.kept == MAX_REPLIES - 1
 
 
 async def test_a_chain_within_the_zone_is_followed() -> None:
