@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 import structlog
 
+from drover.client.transport import Credentials
 from drover.client.urls import websocket_url
 from drover.client.world.frames import Frame, decode_frame
 from drover.client.world.world import Delta, OutOfStep, World
@@ -54,7 +55,7 @@ class Upstream:
 
     async def follow(self, world: World) -> AsyncGenerator[Delta, None]:
         """Keep `world` current; yields after every frame, also one that changed nothing. Never ends by itself."""
-        headers = {"Authorization": aiohttp.BasicAuth(self.access_key, self.secret_key).encode()}
+        headers = Credentials(self.access_key, self.secret_key).header()
         async with aiohttp.ClientSession(headers=headers) as session:
             while True:
                 try:

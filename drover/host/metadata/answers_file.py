@@ -42,10 +42,17 @@ class AnswersFile:
         self._path = path
         self._world = world
         self._saved = self._mark()
+        self._changed = asyncio.Event()
+
+    def touch(self) -> None:
+        """The world has changed."""
+        self._changed.set()
 
     async def run(self, interval: float = SAVE_SECONDS) -> None:
         """Save what changed, at most once in `interval` seconds, until cancelled."""
         while True:
+            await self._changed.wait()
+            self._changed.clear()
             await self.save()
             await asyncio.sleep(interval)
 
@@ -61,6 +68,7 @@ class AnswersFile:
             await asyncio.to_thread(_write, self._path, data)
         except OSError as error:
             log.warning("answers.not_saved", file=str(self._path), reason=str(error))
+            self._changed.set()
             return
         self._saved = mark
 

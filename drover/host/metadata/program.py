@@ -7,6 +7,7 @@ nothing of what is served.
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 import signal
 import time
@@ -24,6 +25,8 @@ from drover.host.metadata.answers_file import AnswersFile, load_answers
 from drover.host.metadata.listener import Listener
 from drover.host.metadata.publication import Publication
 from drover.host.metadata.settings import MetadataSettings, parse_listen
+
+_LARGE_DELTA = 1000
 
 log = structlog.get_logger(__name__)
 
@@ -112,11 +115,16 @@ class MetadataProgram:
         async with aclosing(upstream.follow(self.world)) as deltas:
             async for delta in deltas:
                 self.publication.apply(delta)
+                if len(delta.changes) > _LARGE_DELTA:
+                    _set_aside()
+                if self._answers is not None:
+                    self._answers.touch()
 
     def _load(self, path: Path) -> None:
         frame = load_answers(path)
         if frame is not None:
             self.world.apply(frame)
+            _set_aside()
         elif self.upstream is None:
             raise NoAnswers(f"{path} has no usable answers, and there is no server to ask: set CATTLE_URL")
 
@@ -132,6 +140,12 @@ async def _stopping_on_signals() -> AsyncIterator[asyncio.Event]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+def _set_aside() -> None:
+    """Take what lives long out of the collector's sight: looking through a large world would hold answers up."""
+    gc.collect()
+    gc.freeze()
 
 
 def _allow_many_connections() -> None:
