@@ -16,6 +16,7 @@ from drover.server.api.errors import ApiError, forbidden, invalid
 from drover.server.api.extensions import Extensions, Output, Prepared
 from drover.server.api.rendering import render_items
 from drover.server.api.types.names import check_dns_label
+from drover.server.api.types.networks import refuse_if_used
 from drover.server.api.writing import commit
 from drover.server.orchestration.services.stacks import activate_services, deactivate_services
 from drover.server.store import Condition, Query, Record
@@ -77,6 +78,7 @@ async def _activate_services(call: Call, record: Record, _given: dict[str, Any])
 
 
 async def _deactivate_services(call: Call, record: Record, _given: dict[str, Any]) -> Record:
+    await refuse_if_used(call, await call.store.find_by("service", stackId=record.id, removed=None))
     await deactivate_services(call.context, record)
     return record
 
