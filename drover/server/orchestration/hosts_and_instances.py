@@ -26,6 +26,7 @@ from drover.server.orchestration.images.credentials import RegistryCredentials
 from drover.server.orchestration.instances.allocator import Allocator
 from drover.server.orchestration.instances.connect import Connector
 from drover.server.orchestration.instances.create import Create
+from drover.server.orchestration.instances.drain import BalancerDrain
 from drover.server.orchestration.instances.remove import Remove
 from drover.server.orchestration.instances.start import Start, StartTools
 from drover.server.orchestration.instances.stop import Stop
@@ -88,6 +89,8 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
     connector = Connector(store, networks, Addresses(store))
     tools = StartTools(channel, hosts, Allocator(usage), connector, credentials, VolumePlaces(store, hosts), background)
     stop = Stop(context, channel, hosts, usage)
+    drain = BalancerDrain(context, channel)
+    stop.drains.append(drain)
     handlers.register("instance.create", Create(context, networks, credentials))
     handlers.register("instance.start", Start(context, tools))
     handlers.register("instance.stop", stop.stop)
@@ -119,7 +122,7 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
         stop=stop,
         health=health,
         tasks=tasks,
-        services=(simulated, pinger, Connections(context, agents, pinger), tasks, background, *health.services),
+        services=(simulated, pinger, Connections(context, agents, pinger), drain, tasks, background, *health.services),
     )
 
 

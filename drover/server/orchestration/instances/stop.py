@@ -30,7 +30,7 @@ _STOPPABLE = ("running", "starting", "restarting", "updating-running")
 class Drain(Protocol):
     """Takes a container out of its load balancers before it stops."""
 
-    async def __call__(self, instance: Record) -> None: ...
+    async def __call__(self, run: Run) -> None: ...
 
 
 class Stop:
@@ -48,7 +48,7 @@ class Stop:
         no_op = bool(run.data.get("containerNoOpEvent"))
         if not no_op and not run.data.get("errorState"):
             for drain in self.drains:
-                await drain(run.record)
+                await drain(run)
         await self._stop_dependants(run.record, no_op=no_op)
         try:
             reported = {} if no_op else await self._tell(run)
