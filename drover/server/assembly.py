@@ -58,6 +58,7 @@ from drover.server.orchestration.images.credentials import RegistryCredentials
 from drover.server.orchestration.images.pull_tasks import KIND as PULL_TASK
 from drover.server.orchestration.images.pull_tasks import PullTasks
 from drover.server.orchestration.infrastructure import prepare_infrastructure
+from drover.server.orchestration.networks import psk
 from drover.server.orchestration.networks.defaults import plan_default_networks
 from drover.server.orchestration.networks.drivers import SERVICE_KIND as NETWORK_DRIVER_SERVICE
 from drover.server.orchestration.registration import GenericObjectHandlers
@@ -146,6 +147,7 @@ async def _running(
     infrastructure = await prepare_infrastructure(context, first_start=seeded.first_start)
     config = ApiConfig(trusted_proxies=tuple(trusted_proxies))
     config_items = ConfigItems(context, access.authenticate)
+    config_items.add(psk.ITEM, psk.NetworkKeys(context))
     subscriptions, tunnels, routes = _channels(context, access, extensions, config)
     routes.extend(config_items.routes())
     snapshots = Snapshots(store, ipsec_checked=lambda: settings.bool("ipsec.service.enable.healthcheck"))

@@ -139,12 +139,18 @@ def _network(sheet: Sheet, row: Record, gone: bool) -> None:
         uuid=row.uuid,
         name=row.name,
         host_ports=bool(row["hostPorts"]),
-        metadata=values.mapping(row["metadata"]),
+        metadata=values.mapping(row["metadata"]) | _key_mark(row),
         default_policy_action=row["defaultPolicyAction"],
         policy=row["policy"],
     )
     sheet.put("networkName", row.id, None if gone else NetworkName(row.uuid, row.kind))
     sheet.put("network", row.id, None if gone else own)
+
+
+def _key_mark(row: Record) -> dict[str, Any]:
+    """What tells routers that the network's pre-shared key was exchanged; nothing of the key itself."""
+    revision = values.mapping(row["presharedKey"]).get("revision")
+    return {} if revision is None else {"pskRevision": revision}
 
 
 def _host(sheet: Sheet, row: Record, gone: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from drover.server.resources.access import by_everyone, by_nobody, by_workers
 from drover.server.resources.declare import choice, flag, kind, number, ref, resource, standard, text, typed, words
+from drover.server.resources.model import Action
 
 NETWORK = resource(
     "network",
@@ -21,8 +22,10 @@ NETWORK = resource(
         "macPrefix": text(),
         "metadata": typed("map[json]", "rcu"),
         "policy": typed("array[networkPolicyRule]", "rcu", nullable=True, schedule_update=True),
+        "presharedKey": typed("map[json]", internal=True),
         "subnets": typed("array[subnet]", "rc"),
     },
+    actions={"exchangekey": Action(output="network", only_states=words("active"))},
     access=by_workers("LCRUD"),
 )
 
