@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from drover.placement.selectors import SelectorError, parse_selector
 from drover.server.api.draft import Draft
 from drover.server.api.errors import invalid
 from drover.server.orchestration.services.links import Link, links_of, plan_links
+from drover.server.orchestration.services.membership import BY_SELECTOR
 
 HEALTH_CHECK_PORT = 42
 
@@ -25,6 +27,12 @@ _AGENT_LABELS = {
     "io.rancher.container.create_agent": "true",
     "io.rancher.container.agent.role": "environmentAdmin",
 }
+_DRAINING_LABELS = {
+    **_AGENT_LABELS,
+    "io.rancher.container.agent.role": "environmentAdmin,agent",
+    "io.rancher.container.agent_service.drain_provider": "true",
+}
+_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
 
 
 def check_balancer(draft: Draft) -> None:
@@ -75,35 +83,53 @@ def complete_balancer(draft: Draft) -> None:
     launch = draft.values.get("launchConfig")
     if not launch:
         return
+    settings = draft.call.context.settings
+    standard = str(settings.get("lb.instance.image"))
     if not launch.get("imageUuid"):
-        launch["imageUuid"] = f"docker:{draft.call.context.settings.get('lb.instance.image')}"
-    launch["labels"] = {**_AGENT_LABELS, **(launch.get("labels") or {})}
+        launch["imageUuid"] = f"docker:{standard}"
+    image = str(launch["imageUuid"]).removeprefix("docker:")
+    drains = can_drain(image, standard, since=str(settings.get("loadbalancher.drain.image.version")))
+    launch["labels"] = {**(_DRAINING_LABELS if drains else _AGENT_LABELS), **(launch.get("labels") or {})}
     if not launch.get("healthCheck"):
         launch["healthCheck"] = dict(_HEALTH_CHECK)
 
 
+def can_drain(image: str, standard: str, *, since: str) -> bool:
+    """Whether a balancer's image answers requests to drain: the standard one, or its repository since a version."""
+    if image == standard:
+        return _version(image) is None or _at_least(image, since)
+    return _repository(image) == _repository(standard) and _at_least(image, since)
+
+
+def _at_least(image: str, since: str) -> bool:
+    version, first = _version(image), _VERSION.search(since)
+    return version is not None and first is not None and version >= tuple(int(each) for each in first.groups())
+
+
+def _repository(image: str) -> str:
+    folder, slash, name = image.partition("@")[0].rpartition("/")
+    return f"{folder}{slash}{name.partition(':')[0]}"
+
+
+def _version(image: str) -> tuple[int, ...] | None:
+    found = _VERSION.fullmatch(image.rpartition("/")[2].partition(":")[2])
+    return tuple(int(each) for each in found.groups()) if found else None
+
+
 async def link_balancer_targets(draft: Draft) -> None:
-    """Links follow the targets of the rules, so that graphs, names and the order of starting know them."""
+    """Links follow the targets of the rules, so that graphs, names and the order of starting know them.
+
+    What selectors choose changes with the labels of others; those links are kept by the server's selectors.
+    """
     if not draft.changes("lbConfig"):
         return
-    wanted = [Link(service_id=each) for each in await _targets(draft)]
-    existing = await links_of(draft.call.context, draft.record) if draft.record is not None else []
+    wanted = [Link(service_id=each) for each in _targets(draft)]
+    linked = await links_of(draft.call.context, draft.record) if draft.record is not None else []
+    existing = [link for link in linked if not link[BY_SELECTOR]]
     draft.also(lambda changes, record: plan_links(changes, record, existing, wanted))
 
 
-async def _targets(draft: Draft) -> list[int]:
+def _targets(draft: Draft) -> list[int]:
     rules = (draft.values.get("lbConfig") or {}).get("portRules") or ()
-    found = {int(rule["serviceId"]) for rule in rules if rule.get("serviceId") is not None}
-    selectors = [
-        parse_selector(str(rule["selector"]))
-        for rule in rules
-        if rule.get("selector") and not rule.get("environment") and not rule.get("region")
-    ]
-    if selectors:
-        for service in await draft.call.store.find_by("service", accountId=draft.get("accountId"), removed=None):
-            labels = (service["launchConfig"] or {}).get("labels")
-            if any(selector.matches(labels) for selector in selectors):
-                found.add(service.id)
-    if draft.record is not None:
-        found.discard(draft.record.id)
-    return sorted(found)
+    own = draft.record.id if draft.record is not None else None
+    return sorted({int(rule["serviceId"]) for rule in rules if rule.get("serviceId") is not None} - {own})

@@ -1,8 +1,8 @@
 """Members and links that follow from labels: what ``selectorContainer`` and ``selectorLink`` select.
 
 A service with ``selectorContainer`` has every running container whose labels match as an (unmanaged) member; one with
-``selectorLink`` is linked to every service whose primary launch config's labels match. Both are kept true from the
-commits; what a user linked by hand is never touched.
+``selectorLink`` is linked to every service whose primary launch config's labels match, and so is a load balancer whose
+rules select their targets. All is kept true from the commits; what a user linked by hand is never touched.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Membership:
         """Work until cancelled."""
         await self._selecting.ready()
         self._services |= {service.id for service in self._selecting}
-        self._link_accounts |= {int(s["accountId"]) for s in self._selecting if s["selectorLink"]}
+        self._link_accounts |= {int(s["accountId"]) for s in self._selecting if _link_selectors(s)}
         self._wake.set()
         while True:
             await self._wake.wait()
@@ -70,7 +70,7 @@ class Membership:
         if row.changed("selectorContainer"):
             self._services.add(service.id)
             self._wake.set()
-        watched = ("selectorLink", "launchConfig", "removed")
+        watched = ("selectorLink", "lbConfig", "launchConfig", "removed")
         if any(row.changed(each) for each in watched) and service.account_id is not None:
             self._link_accounts.add(service.account_id)
             self._wake.set()
@@ -143,17 +143,16 @@ class Membership:
 
     async def _settle_links(self, account_id: int) -> None:
         services = await self._context.store.find_by("service", accountId=account_id, removed=None)
-        selecting = [service for service in services if service["selectorLink"]]
+        selecting = [(service, selectors) for service in services if (selectors := _link_selectors(service))]
         rows = await self._context.store.find_by("serviceConsumeMap", accountId=account_id, removed=None)
         made = {(int(r["serviceId"]), int(r["consumedServiceId"] or 0)): r for r in rows if r[BY_SELECTOR]}
         existing = {(int(r["serviceId"]), int(r["consumedServiceId"] or 0)) for r in rows}
         changes = self._context.store.changes()
         wanted: set[tuple[int, int]] = set()
-        for consumer in selecting:
-            selector = _selector(consumer["selectorLink"])
+        for consumer, selectors in selecting:
             for target in services:
                 labels = (target["launchConfig"] or {}).get("labels")
-                if selector is not None and target.id != consumer.id and selector.matches(labels):
+                if target.id != consumer.id and any(selector.matches(labels) for selector in selectors):
                     wanted.add((consumer.id, target.id))
         for key, row in made.items():
             if key not in wanted:
@@ -176,7 +175,17 @@ class Membership:
 
 
 def _selects(service: Record) -> bool:
-    return bool(service["selectorContainer"] or service["selectorLink"])
+    return bool(service["selectorContainer"] or _link_selectors(service))
+
+
+def _link_selectors(service: Record) -> list[Selector]:
+    """What chooses the services that this one uses: its own selector, or the rules of a load balancer."""
+    texts: list[object] = [service["selectorLink"]]
+    config = service["lbConfig"] if isinstance(service["lbConfig"], dict) else {}
+    for rule in config.get("portRules") or ():
+        elsewhere = rule.get("environment") or rule.get("region")
+        texts.append(None if elsewhere else rule.get("selector"))
+    return [selector for text in texts if (selector := _selector(text)) is not None]
 
 
 def _selector(text: object) -> Selector | None:

@@ -55,6 +55,18 @@ async def test_a_link_selector_links_services_by_their_labels(world: World) -> N
     await eventually(lambda: _holds(links(world, consumer), set()))
 
 
+async def test_the_selectors_of_a_balancer_link_it_to_what_they_choose(world: World) -> None:
+    await world.add_host()
+    rules = [{"sourcePort": 80, "selector": "tier=front"}, {"sourcePort": 81, "selector": "tier=x", "environment": "b"}]
+    balancer = await world.create_service("lb", kind="loadBalancerService", lbConfig={"portRules": rules})
+    web = await world.create_service("web", launchConfig={"labels": {"tier": "front"}})
+    await world.create_service("elsewhere", launchConfig={"labels": {"tier": "x"}})
+    await eventually(lambda: _holds(links(world, balancer), {web.id}))
+    fresh = await world.until(web, "active")
+    await world.run("service.update", fresh, {"launchConfig": {**fresh["launchConfig"], "labels": {"tier": "back"}}})
+    await eventually(lambda: _holds(links(world, balancer), set()))
+
+
 async def _is(found: Awaitable[set[int]], count: int) -> bool:
     return len(await found) == count
 
