@@ -69,6 +69,9 @@ class Membership(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Container(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="metadata_kind", tag="container"):
+    """``ports`` are ``[address:]public:private/protocol``, without an address for every address of the host, or
+    ``private/protocol`` for a port that is not published."""
+
     uuid: str
     name: str | None = None
     state: str = ""

@@ -35,7 +35,7 @@ def world_of(vector: dict[str, Any]) -> World:
             host_uuid=each["host_uuid"],
             state=each["state"],
             primary_ip=each["primary_ip"] or None,
-            ports=tuple(each["ports"]),
+            ports=tuple(port for port in each["ports"] if _is_whole(port)),
             system=each["system"],
             labels=each["labels"],
             network_uuid=each["network_uuid"],
@@ -45,6 +45,14 @@ def world_of(vector: dict[str, Any]) -> World:
     host = Host(uuid=vector["hostUuid"])
     world.apply(Full(epoch="e", revision=1, objects=(host, *networks, *containers), host=host.uuid))
     return world
+
+
+def _is_whole(port: str) -> bool:
+    """The vectors show ports as the metadata tree does, always with an address, and ignore those without one.
+
+    On the wire an address is left out when it is every address; what the tree would ignore cannot occur there.
+    """
+    return port.count(":") == 2
 
 
 @pytest.mark.parametrize("vector", VECTORS["hostRules"], ids=lambda each: each["name"])

@@ -81,9 +81,11 @@ def host_ports(
 
 
 def parse_port(text: str, container: Container, bridge: str) -> HostPort | None:
-    """`address:public:private[/protocol]`; anything shorter has no host port and is left out."""
+    """`[address:]public:private[/protocol]`; a private port alone has no host port and is left out."""
     binding, _, protocol = text.partition("/")
     parts = binding.split(":")
+    if len(parts) == 2:
+        parts = [ANY, *parts]
     if len(parts) != 3 or not container.primary_ip:
         return None
     try:
