@@ -120,7 +120,7 @@ class BenchWorld:
         async def stream(request: web.Request) -> web.StreamResponse:
             response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
             await response.prepare(request)
-            await response.write(first + b"\n")
+            await response.write(first + b"\n\n")
             while True:
                 await response.write(await self.changes.get() + b"\n")
 

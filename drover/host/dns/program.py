@@ -92,6 +92,7 @@ async def _follow(settings: DnsSettings, world: World, shared: Shared) -> None:
     async with aclosing(follow(_metadata_address(settings.metadata_server or ""), world)) as deltas:
         async for delta in deltas:
             directory.apply(delta)
+            del delta  # the first one names everything there is, and the next one may be long in coming
             if first:
                 log.info("records are there", records=len(shared.records), clients=len(shared.clients))
                 gc.collect()
