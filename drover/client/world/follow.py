@@ -19,6 +19,7 @@ import structlog
 
 from drover.client.world.foreign import tree_deltas
 from drover.client.world.frames import decode_frame
+from drover.client.world.sharing import share
 from drover.client.world.world import Delta, OutOfStep, World
 from drover.common.backoff import Backoff
 
@@ -57,6 +58,7 @@ async def follow(address: str, world: World, *, backoff: Backoff | None = None) 
                         waiting.reset()
                         if delta:
                             yield delta
+                        del delta
                 reason = "the metadata service closed the stream"
             except (aiohttp.ClientError, OSError, TimeoutError, StreamLost) as error:
                 reason = str(error) or type(error).__name__
@@ -73,6 +75,7 @@ async def _deltas(session: aiohttp.ClientSession, base: str, world: World) -> As
         async with aclosing(_stream(session, base, world)) as deltas:
             async for delta in deltas:
                 yield delta
+                del delta
             return
     except NotDrover:
         log.info("world.foreign", address=base)
@@ -93,10 +96,14 @@ async def _stream(session: aiohttp.ClientSession, base: str, world: World) -> As
             if not line.strip():
                 continue
             try:
-                frame = decode_frame(line)
+                frame = share(decode_frame(line))
             except msgspec.DecodeError as error:
                 raise StreamLost(f"the metadata service sent a line that is no frame: {error}") from error
-            yield world.apply(frame)
+            delta = world.apply(frame)
+            # A generator that waits keeps what its names stand for: here, all of a large world.
+            del frame, line
+            yield delta
+            del delta
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
@@ -110,5 +117,7 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         if size > MAX_FRAME:
             raise StreamLost(f"the metadata service sent a line of more than {MAX_FRAME} bytes")
         for piece in rest:
-            yield b"".join(parts)
+            line = b"".join(parts)
             parts, size = [piece], len(piece)
+            yield line
+            del line

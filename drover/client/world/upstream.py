@@ -19,6 +19,7 @@ import structlog
 from drover.client.transport import Credentials
 from drover.client.urls import websocket_url
 from drover.client.world.frames import Frame, decode_frame
+from drover.client.world.sharing import share
 from drover.client.world.world import Delta, OutOfStep, World
 from drover.common.backoff import Backoff
 
@@ -62,7 +63,11 @@ class Upstream:
                     async with aclosing(self._frames(session, world)) as frames:
                         async for frame in frames:
                             self.backoff.reset()
-                            yield world.apply(frame)
+                            delta = world.apply(frame)
+                            # A generator that waits keeps what its names stand for: here, all of a large world.
+                            del frame
+                            yield delta
+                            del delta
                     self.trouble = "the server closed the connection"
                 except OutOfStep as error:
                     world.epoch = ""
@@ -93,11 +98,13 @@ class Upstream:
                 if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                     continue
                 try:
-                    frame = decode_frame(message.data)
+                    frame = share(decode_frame(message.data))
                 except msgspec.DecodeError as error:
                     raise UpstreamLost(f"the server sent a message that is no frame: {error}") from error
+                del message
                 self.heard = time.monotonic()
                 yield frame
+                del frame
             if (failure := socket.exception()) is not None:
                 raise UpstreamLost(f"the connection broke: {failure}")
 

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from drover.client.world import Full, World, decode_frame, encode_frame
+from drover.client.world.sharing import share
 
 SAVE_SECONDS = 30.0
 
@@ -23,7 +24,7 @@ log = structlog.get_logger(__name__)
 def load_answers(path: Path) -> Full | None:
     """What the file says; None when there is none, or when it is damaged (which is logged)."""
     try:
-        frame = decode_frame(path.read_bytes())
+        frame = share(decode_frame(path.read_bytes()))
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:

@@ -115,7 +115,9 @@ class MetadataProgram:
         async with aclosing(upstream.follow(self.world)) as deltas:
             async for delta in deltas:
                 self.publication.apply(delta)
-                if len(delta.changes) > _LARGE_DELTA:
+                large = len(delta.changes) > _LARGE_DELTA
+                del delta
+                if large:
                     _set_aside()
                 if self._answers is not None:
                     self._answers.touch()
