@@ -17,14 +17,17 @@ import structlog
 from prometheus_client import Counter, Histogram
 from pyroute2.netlink.exceptions import NetlinkError
 
+from drover.client.network_policy import PolicyError, parse_policy
 from drover.client.world import World
 from drover.host.network.commands import CommandError
 from drover.host.network.namespaces import in_thread
+from drover.host.network.policy.ipsets import Ipsets
+from drover.host.network.policy.translate import PolicyRules, translate
 from drover.host.network.rules.iptables import Firewall
 from drover.host.network.rules.nat import forward_rules, guard_rules, hooks, nat_rules
 from drover.host.network.rules.networks import BridgedNetwork, bridged_networks, local_networks
 from drover.host.network.rules.ports import Conflict, HostPort, host_ports, port_rules
-from drover.host.network.rules.tables import NETWORK_POLICY, Owner
+from drover.host.network.rules.tables import NETWORK_POLICY
 from drover.host.network.settings import NetworkManagerSettings
 from drover.host.network.sync.hairpin import ensure_hairpin
 from drover.host.network.sync.metadata_route import ensure_metadata_route
@@ -57,9 +60,13 @@ class Reconciler:
         self._firewall = firewall
         self._started = started
         self._sysctls = Sysctls()
+        self._ipsets = Ipsets()
         self._wake = asyncio.Event()
         self._engine_came_back = True
         self._ports: tuple[HostPort, ...] = ()
+        self._local: tuple[BridgedNetwork, ...] = ()
+        self._policy: PolicyRules | None = None
+        self._policy_problem = ""
         self._conflicts: frozenset[tuple[Any, ...]] = frozenset()
         self._problem = ""
         self._refreshed = time.monotonic()
@@ -93,6 +100,7 @@ class Reconciler:
                 log.error("network.pass.failed", error=str(error))
             self._problem = str(error)
             self._firewall.forget()
+            self._ipsets.forget()
         else:
             PASSES.labels("done").inc()
             self._problem = ""
@@ -107,11 +115,12 @@ class Reconciler:
         if time.monotonic() - self._refreshed > self._settings.refresh_interval:
             self._refreshed = time.monotonic()
             self._firewall.forget()
+            self._ipsets.forget()
         networks = bridged_networks(self._world)
-        local = local_networks(self._world)
+        local = self._effective_local(networks)
         ports, conflicts = host_ports(self._world, networks, started=self._started())
         self._report(conflicts)
-        await self._apply_rules(networks, local, ports, verify=verify)
+        await self._apply_rules(networks, local, ports, self._policy_rules(local), verify=verify)
         self._ports = ports
         await self._hairpin(ports)
 
@@ -120,6 +129,7 @@ class Reconciler:
         networks: Mapping[str, BridgedNetwork],
         local: tuple[BridgedNetwork, ...],
         ports: tuple[HostPort, ...],
+        policy: PolicyRules | None,
         *,
         verify: bool,
     ) -> None:
@@ -131,9 +141,47 @@ class Reconciler:
             forward_rules(local, docker_bridge=settings.docker_bridge),
             nat_rules(networks.values(), metadata_address=settings.metadata_address),
             guard_rules(networks.values()),
-            Owner("policy", {"filter": {NETWORK_POLICY: []}}),
         ]
-        await self._firewall.apply(owners, hooks(local), verify=verify)
+        if policy is None and await self._has_policy_chains():
+            # Not understood, and nothing known from before: what an earlier process applied stays.
+            await self._firewall.apply(owners, hooks(local), verify=verify)
+            return
+        policy = policy or PolicyRules()
+        await self._ipsets.fill(policy.sets)
+        subnet = local[0].subnet if len(local) == 1 else ""
+        changed = await self._firewall.apply(
+            [*owners, policy.owner()], hooks(local, policy=policy.hooks(subnet)), verify=verify
+        )
+        if changed:
+            await self._ipsets.drop_others(policy.sets)
+        self._policy = policy
+
+    async def _has_policy_chains(self) -> bool:
+        dump = await self._firewall.dump()
+        return dump.chain("filter", NETWORK_POLICY) is not None
+
+    def _effective_local(self, networks: Mapping[str, BridgedNetwork]) -> tuple[BridgedNetwork, ...]:
+        """A network that was local and still exists stays so while its router is replaced."""
+        found = local_networks(self._world)
+        if not found:
+            found = tuple(networks[each.uuid] for each in self._local if each.uuid in networks)
+        self._local = found
+        return found
+
+    def _policy_rules(self, local: tuple[BridgedNetwork, ...]) -> PolicyRules | None:
+        """The policy of the host's one network; the last good one when the present one makes no sense."""
+        if len(local) != 1:
+            return PolicyRules()
+        network = self._world.networks[local[0].uuid]
+        try:
+            policy = parse_policy(network.policy, network.default_policy_action)
+        except PolicyError as error:
+            if self._policy_problem != str(error):
+                log.error("network.policy.invalid", network=network.name, error=str(error), effect="the last one stays")
+            self._policy_problem = str(error)
+            return self._policy
+        self._policy_problem = ""
+        return translate(policy, self._world, network.uuid)
 
     async def _ensure_host(self) -> None:
         """What does not depend on the world: back end, set and metadata route."""
@@ -174,5 +222,6 @@ class Reconciler:
             "ports": len(self._ports),
             "conflicts": len(self._conflicts),
             "problem": self._problem,
+            "policy": {"sets": len(self._policy.sets) if self._policy else 0, "problem": self._policy_problem},
             "sysctls": dict(self._sysctls.problems),
         }

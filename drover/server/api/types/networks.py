@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from drover.client.network_policy import PolicyError, parse_policy
 from drover.server.api.call import Call
 from drover.server.api.draft import Draft
 from drover.server.api.errors import ApiError, invalid
@@ -32,11 +33,23 @@ async def check_network(draft: Draft) -> None:
         if driver is None or driver["removed"] is not None or driver.account_id != draft.get("accountId"):
             raise invalid("InvalidReference", "networkDriverId", "There is no such driver here; see /networkdrivers")
     _check_subnets(draft.values.get("subnets") or ())
+    if "policy" in draft.values or "defaultPolicyAction" in draft.values:
+        _check_policy(draft.get("policy"), draft.get("defaultPolicyAction"))
 
 
 async def check_driver_service(draft: Draft) -> None:
     driver: Mapping[str, Any] = draft.values.get("networkDriver") or {}
-    _check_subnets((driver.get("defaultNetwork") or {}).get("subnets") or ())
+    network: Mapping[str, Any] = driver.get("defaultNetwork") or {}
+    _check_subnets(network.get("subnets") or ())
+    _check_policy(network.get("policy"), network.get("defaultPolicyAction"))
+
+
+def _check_policy(policy: Any, default_action: Any) -> None:
+    """A host keeps its last rules when it cannot read a policy, so an unusable one must not get that far."""
+    try:
+        parse_policy(policy, default_action)
+    except PolicyError as error:
+        raise invalid("InvalidOption", "policy", str(error)) from error
 
 
 def _check_subnets(given: Iterable[Mapping[str, Any]]) -> None:
