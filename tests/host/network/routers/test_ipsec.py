@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from .underlay import (
     FABRIC_ADDRESS,
@@ -189,3 +191,78 @@ async def test_a_host_that_vanishes_has_no_tunnel(hosts: Underlay, tmp_path: Pat
         await eventually(lambda: "tunnel.removed" in sockets_say(), "the tunnel is removed")
         await eventually(lambda: not pings(first.container, third.container_ip), "and leads nowhere")
         assert pings(first.container, second.container_ip)
+
+
+class KeyServer:
+    """What the server tells routers: the bare key to the original's, all that are valid to ours."""
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = keys
+        self.asked = 0
+
+    async def answer(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == aiohttp.encode_basic_auth("agent", "secret")
+        self.asked += 1
+        return web.json_response({"keys": list(self.keys), "refresh_seconds": 1})
+
+    async def acknowledge(self, request: web.Request) -> web.Response:
+        assert request.query["version"] == "latest"
+        return web.Response()
+
+    def routes(self) -> tuple[web.RouteDef, ...]:
+        path = "/v1/configcontent/psk"
+        return (web.get(path, self.answer), web.put(path, self.acknowledge))
+
+
+FROM_SERVER = {
+    "RANCHER_IPSEC_PSK": "",
+    "CATTLE_URL": f"http://{FABRIC_ADDRESS}/v1",
+    "CATTLE_ACCESS_KEY": "agent",
+    "CATTLE_SECRET_KEY": "secret",
+}
+
+
+async def test_keys_are_exchanged_without_losing_a_packet(hosts: Underlay, tmp_path: Path) -> None:
+    world = WorldStream(environment(hosts.nodes))
+    server = KeyServer("old-key")
+    async with world.serve(hosts.fabric, *server.routes()):
+        for node in hosts.nodes:
+            start(hosts, node, tmp_path, **FROM_SERVER)
+        await all_reach_all(hosts)
+        lost = 0
+        first, second, third = hosts.nodes
+        for keys in (("old-key", "new-key"), ("new-key", "old-key"), ("new-key",)):
+            server.keys = keys
+            for _ in range(25):
+                for other in (second, third):
+                    lost += not await asyncio.to_thread(pings, first.container, other.container_ip)
+                    lost += not await asyncio.to_thread(pings, other.container, first.container_ip)
+                await asyncio.sleep(0.1)
+        assert lost == 0
+        for node in hosts.nodes:
+            log = (tmp_path / f"{node.uuid}.log").read_text()
+            assert "reauthenticating IKE_SA" in log or node is third, "tunnels rest on the new key"
+        # Whoever comes now with the old key alone is refused.
+        hosts.programs[0].kill()
+        os.kill(charon_of(first), signal.SIGKILL)
+        hosts.programs[0].wait(timeout=5)
+        (tmp_path / first.uuid / "keys.json").unlink()
+        start(hosts, first, tmp_path, RANCHER_IPSEC_PSK="old-key")
+        await eventually(
+            lambda: "AUTHENTICATION_FAILED" in (tmp_path / f"{first.uuid}.log").read_text(), "the old key is refused"
+        )
+
+
+async def test_a_wrong_key_is_read_again(hosts: Underlay, tmp_path: Path) -> None:
+    world = WorldStream(environment(hosts.nodes))
+    wrong, right = KeyServer("wrong-key"), KeyServer("right-key")
+    first, *others = hosts.nodes
+    path = "/other/configcontent/psk"
+    routes = (*right.routes(), web.get(path, wrong.answer), web.put(path, wrong.acknowledge))
+    async with world.serve(hosts.fabric, *routes):
+        start(hosts, first, tmp_path, **{**FROM_SERVER, "CATTLE_URL": f"http://{FABRIC_ADDRESS}/other"})
+        for node in others:
+            start(hosts, node, tmp_path, **FROM_SERVER)
+        await eventually(lambda: "tunnel.failed" in (tmp_path / f"{first.uuid}.log").read_text(), "it fails")
+        wrong.keys = ("right-key",)
+        await all_reach_all(hosts)

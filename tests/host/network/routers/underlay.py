@@ -286,8 +286,9 @@ class WorldStream:
             self._waiting.discard(queue)
 
     @contextlib.asynccontextmanager
-    async def serve(self, namespace: str) -> AsyncIterator[None]:
+    async def serve(self, namespace: str, *more: web.RouteDef) -> AsyncIterator[None]:
         app = web.Application()
+        app.router.add_routes(more)
         app.router.add_get("/{host}/drover/1/world", self._stream)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
