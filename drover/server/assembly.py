@@ -22,6 +22,8 @@ from drover.server.api.channels.access import StreamAccess
 from drover.server.api.channels.agent_types import AgentTypes
 from drover.server.api.channels.config_content import ConfigItems
 from drover.server.api.channels.feeds import Feeds, View
+from drover.server.api.channels.metadata_answers import ITEM as METADATA_ANSWERS
+from drover.server.api.channels.metadata_answers import MetadataAnswers
 from drover.server.api.channels.publishing import Publishing
 from drover.server.api.channels.streams import StreamProxy
 from drover.server.api.channels.subscribe import Subscriptions
@@ -151,7 +153,10 @@ async def _running(
     subscriptions, tunnels, routes = _channels(context, access, extensions, config)
     routes.extend(config_items.routes())
     snapshots = Snapshots(store, ipsec_checked=lambda: settings.bool("ipsec.service.enable.healthcheck"))
-    world = WorldStream(snapshots, Receivers(store), access.authenticate, access.revocations)
+    receivers = Receivers(store)
+    world = WorldStream(snapshots, receivers, access.authenticate, access.revocations)
+    answers = MetadataAnswers(context, snapshots, receivers)
+    config_items.add(METADATA_ANSWERS, answers)
     routes.append(WebSocketRoute("/{version}/world", world.endpoint))
     register_types(extensions, context)
     task_types.register(extensions, hosting.tasks.execute)
@@ -161,7 +166,15 @@ async def _running(
     authenticate = InternalAuthenticator(access.authenticate)
     api = create_api(context, authenticate=authenticate, extensions=extensions, config=config, routes=routes)
     deployer.bind(api)
-    keepers = (services.reconciler, services.health, services.membership, infrastructure, snapshots, background)
+    keepers = (
+        services.reconciler,
+        services.health,
+        services.membership,
+        infrastructure,
+        snapshots,
+        answers,
+        background,
+    )
     tasks = [asyncio.create_task(_kept_running(each)) for each in (*hosting.services, *keepers)]
     await engine.recover()
     try:

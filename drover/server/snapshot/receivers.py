@@ -32,14 +32,21 @@ class Receivers:
 
     async def of_agent(self, agent_id: int | None) -> Receiver | None:
         """None for an agent that has no business with the environment as a whole."""
-        agent = None if agent_id is None else await self._store.get("agent", agent_id)
-        if agent is None or agent["removed"] is not None:
+        agent = await self._agent(agent_id)
+        if agent is None:
             return None
-        match = _INSTANCE_URI.search(str(agent["uri"] or ""))
-        if match is None:
-            return await self._of_host(agent)
-        instance = await self._store.get("instance", int(match[1]))
-        return await self._of_container(agent, instance)
+        number = _instance_of(agent)
+        return await self._of_host(agent) if number is None else await self._of_container(agent, number)
+
+    async def of_metadata(self, agent_id: int | None) -> Receiver | None:
+        """Only for the agent of a metadata container."""
+        agent = await self._agent(agent_id)
+        number = None if agent is None else _instance_of(agent)
+        return None if agent is None or number is None else await self._of_container(agent, number)
+
+    async def _agent(self, agent_id: int | None) -> Record | None:
+        agent = None if agent_id is None else await self._store.get("agent", agent_id)
+        return None if agent is None or agent["removed"] is not None else agent
 
     async def _of_host(self, agent: Record) -> Receiver | None:
         for host in await self._store.find_by("host", agentId=agent.id, removed=None):
@@ -47,7 +54,8 @@ class Receivers:
                 return Receiver(agent.id, host.account_id, host.uuid, host.id)
         return None
 
-    async def _of_container(self, agent: Record, instance: Record | None) -> Receiver | None:
+    async def _of_container(self, agent: Record, number: int) -> Receiver | None:
+        instance = await self._store.get("instance", number)
         if instance is None or not is_metadata(instance) or instance["agentId"] != agent.id:
             return None
         host_id = instance["hostId"]
@@ -59,6 +67,12 @@ class Receivers:
             None if host is None else host.uuid,
             None if host is None else host.id,
         )
+
+
+def _instance_of(agent: Record) -> int | None:
+    """The container that an agent is behind."""
+    match = _INSTANCE_URI.search(str(agent["uri"] or ""))
+    return None if match is None else int(match[1])
 
 
 def is_metadata(instance: Record) -> bool:
