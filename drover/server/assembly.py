@@ -146,7 +146,7 @@ async def _running(
     pull_tasks = PullTasks(hosting.channel, hosting.hosts, RegistryCredentials(store, access.vault))
     GenericObjectHandlers(context, {PULL_TASK: pull_tasks.run}).register(handlers)
     seeded = await seed(context, auth=auth, project_seeds=[plan_default_networks])
-    infrastructure = await prepare_infrastructure(context, first_start=seeded.first_start)
+    infrastructure = await prepare_infrastructure(context, handlers, first_start=seeded.first_start)
     config = ApiConfig(trusted_proxies=tuple(trusted_proxies))
     config_items = ConfigItems(context, access.authenticate)
     config_items.add(psk.ITEM, psk.NetworkKeys(context))

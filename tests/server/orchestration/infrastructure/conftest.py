@@ -40,6 +40,11 @@ class Environment:
     def api(self) -> ApiClient:
         return ApiClient(self.assembly.api, f"/v2-beta/projects/1a{self.id}")
 
+    @property
+    def assembly_api(self) -> ApiClient:
+        """Outside of any environment."""
+        return ApiClient(self.assembly.api, "/v2-beta")
+
     async def add_host(self, name: str) -> Record:
         changes = self.store.changes()
         own_uuid = str(uuid.uuid4())
@@ -128,6 +133,12 @@ class Server:
     @property
     def store(self) -> Store:
         return self.assembly.context.store
+
+    async def set(self, name: str, value: str) -> None:
+        """Store a setting, as an administrator would."""
+        changes = self.store.changes()
+        changes.insert("setting", {"name": name, "value": value})
+        await self.store.commit(changes)
 
     async def template(self, name: str) -> dict[str, Any]:
         found = (await self.api.get("projecttemplates", query={"name": name})).json["data"]
