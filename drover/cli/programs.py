@@ -84,6 +84,12 @@ PROGRAMS = (
         run="drover.host.dns.program:run_dns",
     ),
     Program(
+        name="healthcheck",
+        help="Check the health of containers, and report it to the server.",
+        settings="drover.host.health.settings:HealthcheckSettings",
+        run="drover.host.health.program:run_healthcheck",
+    ),
+    Program(
         name="ipsec",
         help="Route between the containers of this host and those of others through encrypted tunnels.",
         settings="drover.host.network.routers.settings:IpsecSettings",
