@@ -6,6 +6,7 @@ import hashlib
 import os
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
+
+from drover.host.network.routers.associations import Association, read_associations
+from drover.host.network.routers.vici_client import connect
 
 from .underlay import (
     FABRIC_ADDRESS,
@@ -45,8 +49,8 @@ def hosts() -> Iterator[Underlay]:
         yield made
 
 
-def start(hosts: Underlay, node: Node, folder: Path, **variables: str):
-    command = ("ipsec", "--metadata-url", f"http://{FABRIC_ADDRESS}/{node.uuid}", "--verify-interval", "5")
+def start(hosts: Underlay, node: Node, folder: Path, *flags: str, **variables: str) -> subprocess.Popen[bytes]:
+    command = ("ipsec", "--metadata-url", f"http://{FABRIC_ADDRESS}/{node.uuid}", "--verify-interval", "5", *flags)
     return hosts.start(
         node,
         *command,
@@ -57,11 +61,11 @@ def start(hosts: Underlay, node: Node, folder: Path, **variables: str):
 
 
 @asynccontextmanager
-async def routed(hosts: Underlay, folder: Path) -> AsyncIterator[WorldStream]:
+async def routed(hosts: Underlay, folder: Path, *flags: str) -> AsyncIterator[WorldStream]:
     world = WorldStream(environment(hosts.nodes))
     async with world.serve(hosts.fabric):
         for node in hosts.nodes:
-            start(hosts, node, folder)
+            start(hosts, node, folder, *flags)
         await all_reach_all(hosts)
         yield world
 
@@ -141,8 +145,7 @@ async def test_without_a_tunnel_nothing_leaves_in_the_clear(hosts: Underlay, tmp
 
 
 def charon_of(node: Node) -> int:
-    pids = node.in_router("ip", "netns", "pids", node.router).split()
-    return next(int(pid) for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == "charon")
+    return next(pid for pid in programs_in(node) if Path(f"/proc/{pid}/comm").read_text().strip() == "charon")
 
 
 async def test_the_controllers_death_is_not_noticed(hosts: Underlay, tmp_path: Path) -> None:
@@ -151,8 +154,7 @@ async def test_the_controllers_death_is_not_noticed(hosts: Underlay, tmp_path: P
         charon = charon_of(first)
         lost = 0
         controller = hosts.programs[0]
-        pids = [int(pid) for pid in first.in_router("ip", "netns", "pids", first.router).split()]
-        assert controller.pid in pids
+        assert controller.pid in programs_in(first)
         controller.kill()
         controller.wait(timeout=5)
         for _ in range(10):
@@ -266,3 +268,48 @@ async def test_a_wrong_key_is_read_again(hosts: Underlay, tmp_path: Path) -> Non
         await eventually(lambda: "tunnel.failed" in (tmp_path / f"{first.uuid}.log").read_text(), "it fails")
         wrong.keys = ("right-key",)
         await all_reach_all(hosts)
+
+
+async def test_renewing_keys_loses_nothing(hosts: Underlay, tmp_path: Path) -> None:
+    async with routed(hosts, tmp_path):
+        first, second, _ = hosts.nodes
+        lost = 0
+        name = f"conn-{second.address}"
+        async with connect(tmp_path / first.uuid / "charon.vici") as vici:
+
+            async def standing() -> Association:
+                (association,) = read_associations(await vici.stream("list-sas", "list-sa", {"ike": name}))[name]
+                return association
+
+            before = await standing()
+            for _ in range(4):
+                for what in ("child", "ike"):
+                    number = (await standing()).children[0].number
+                    await vici.request("rekey", {"child-id": number} if what == "child" else {"ike": name})
+                    for _ in range(10):
+                        lost += not await asyncio.to_thread(pings, first.container, second.container_ip)
+                        lost += not await asyncio.to_thread(pings, second.container, first.container_ip)
+            after = await standing()
+        assert lost == 0
+        assert int(after.number) >= int(before.number) + 4
+        assert int(after.children[0].number) >= int(before.children[0].number) + 4
+
+
+async def test_in_a_container_the_keeper_starts_the_controller_again(hosts: Underlay, tmp_path: Path) -> None:
+    async with routed(hosts, tmp_path, "--keep"):
+        first, second, _ = hosts.nodes
+        charon = charon_of(first)
+        (controller,) = (pid for pid in programs_in(first) if pid not in (charon, hosts.programs[0].pid))
+        os.kill(controller, signal.SIGKILL)
+        log = tmp_path / f"{first.uuid}.log"
+        await eventually(lambda: "charon.adopted" in log.read_text(), "the next controller has adopted the charon")
+        assert charon_of(first) == charon
+        assert pings(first.container, second.container_ip)
+        hosts.programs[0].terminate()
+        assert await asyncio.to_thread(hosts.programs[0].wait, 10) == 0
+        assert programs_in(first) == [charon], "the tunnels stay"
+        assert pings(first.container, second.container_ip)
+
+
+def programs_in(node: Node) -> list[int]:
+    return sorted(int(pid) for pid in node.in_host("ip", "netns", "pids", node.router).split())
