@@ -10,6 +10,7 @@ from typing import Any
 
 from drover.compose import lb_labels
 from drover.compose.lb_labels import Listener
+from drover.compose.lb_rules import custom_config
 from drover.compose.model import LbConfig, Service
 from drover.compose.references import Body, CertificateRef, SettingRef, service_ref, to_wire
 
@@ -146,12 +147,10 @@ def _certificates(certs: tuple[str, ...] | None, default_cert: str | None) -> Bo
 
 def _config_text(service: Service) -> str:
     """Extra haproxy.cfg text from the older keys."""
-    sections = []
     legacy = service.load_balancer_config
-    if legacy is not None and legacy.haproxy_config is not None:
-        for name, text in (("global", legacy.haproxy_config.global_), ("defaults", legacy.haproxy_config.defaults)):
-            if text and text.strip():
-                sections.append("\n".join((name, *(f"    {line}" for line in text.strip().splitlines()))))
-    accepting = lb_labels.parse_ports(service.label(lb_labels.PROXY_PROTOCOL_LABEL) or "")
-    sections += [f"frontend {port}\n    accept-proxy" for port in accepting]
-    return "\n".join(sections) + "\n" if sections else ""
+    sections = legacy.haproxy_config if legacy is not None else None
+    return custom_config(
+        global_text=(sections.global_ or "") if sections is not None else "",
+        defaults_text=(sections.defaults or "") if sections is not None else "",
+        proxy_ports=lb_labels.parse_ports(service.label(lb_labels.PROXY_PROTOCOL_LABEL) or ""),
+    )

@@ -9,6 +9,7 @@ from drover.server.api.call import Call
 from drover.server.api.errors import invalid
 from drover.server.api.extensions import Extensions
 from drover.server.api.scope import load_visible
+from drover.server.api.types.legacy_balancers import is_legacy, legacy_links, plan_legacy_links
 from drover.server.api.types.names import check_alias
 from drover.server.api.writing import commit
 from drover.server.orchestration.services.links import Link, links_of, plan_link, plan_links, plan_unlink
@@ -26,6 +27,8 @@ async def set_links(call: Call, record: Record, given: dict[str, Any]) -> Record
     wanted = await _links(call, given.get("serviceLinks") or [])
     changes = call.store.changes()
     plan_links(changes, record, await links_of(call.context, record), wanted)
+    if is_legacy(record):
+        plan_legacy_links(changes, record, dict(map(_ports, given.get("serviceLinks") or [])))
     return await _write(call, changes, record)
 
 
@@ -37,6 +40,8 @@ async def add_link(call: Call, record: Record, given: dict[str, Any]) -> Record:
             raise _duplicate()
     changes = call.store.changes()
     plan_link(changes, record, wanted)
+    if is_legacy(record):
+        plan_legacy_links(changes, record, {**legacy_links(record), **dict([_ports(given["serviceLink"])])})
     return await _write(call, changes, record)
 
 
@@ -48,6 +53,9 @@ async def remove_link(call: Call, record: Record, given: dict[str, Any]) -> Reco
         same_target = existing["consumedServiceId"] == link.get("serviceId")
         if same_target and str(existing["name"] or "") == str(link.get("name") or ""):
             plan_unlink(changes, existing)
+    if is_legacy(record):
+        removed = link.get("serviceId")
+        plan_legacy_links(changes, record, {key: v for key, v in legacy_links(record).items() if key != removed})
     return await _write(call, changes, record)
 
 
@@ -75,6 +83,11 @@ async def _links(call: Call, given: Sequence[Mapping[str, Any]]) -> list[Link]:
     if len({link.key for link in links}) != len(links):
         raise _duplicate()
     return links
+
+
+def _ports(link: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """The specifications of a link of a v1 balancer."""
+    return int(link["serviceId"]), [str(port) for port in link.get("ports") or ()]
 
 
 def _check_named(name: Any, alias: str) -> None:

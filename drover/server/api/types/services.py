@@ -18,6 +18,7 @@ from drover.server.api.errors import forbidden, invalid
 from drover.server.api.extensions import Extensions, Prepared
 from drover.server.api.types.balancers import check_balancer, complete_balancer, link_balancer_targets
 from drover.server.api.types.launch_configs import check_launch_config, has_image
+from drover.server.api.types.legacy_balancers import complete_legacy_balancer
 from drover.server.api.types.names import check_dns_label
 from drover.server.api.types.sidekicks import check_sidekicks
 from drover.server.orchestration.services.upgrade import prepare_rollback, prepare_upgrade
@@ -55,6 +56,7 @@ async def check_service(draft: Draft) -> None:
     if draft.kind == "externalService":
         _check_external(draft)
     if draft.kind == "loadBalancerService":
+        complete_legacy_balancer(draft)
         check_balancer(draft)
         complete_balancer(draft)
     if draft.creating or draft.changes("launchConfig") or draft.changes("secondaryLaunchConfigs"):
