@@ -95,6 +95,12 @@ PROGRAMS = (
         settings="drover.host.network.routers.settings:IpsecSettings",
         run="drover.host.network.routers.ipsec:run_ipsec",
     ),
+    Program(
+        name="connectivity-check",
+        help="Ask the routers of the other hosts whether they can be reached, and answer this host's health check.",
+        settings="drover.host.network.routers.settings:ConnectivitySettings",
+        run="drover.host.network.routers.connectivity:run_connectivity_check",
+    ),
 )
 
 LogLevel = Annotated[str, typer.Option("--log-level", envvar="DROVER_LOG_LEVEL", help="debug, info, warning or error.")]

@@ -63,12 +63,12 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The router of another host."""
+    """The router of another host. ``answers`` says whether it can be expected to: its host is active and it runs."""
 
     host_address: str
     host_uuid: str
     router_ip: str
-    host_state: str = ""
+    answers: bool = True
 
 
 @dataclass(slots=True)
@@ -212,8 +212,8 @@ class Overlay:
             address = self._host_address(world, container)
             if address and address != self.place.host_address:
                 host = world.hosts.get(container.host_uuid or "")
-                state = host.state if host is not None else ""
-                peer = Peer(address, container.host_uuid or "", str(container.primary_ip), state)
+                answers = host is not None and host.state == "active" and container.state == "running"
+                peer = Peer(address, container.host_uuid or "", str(container.primary_ip), answers)
                 known = found.get(address)
                 found[address] = peer if known is None else min(known, peer, key=lambda each: each.router_ip)
         before, self.peers = self.peers, found

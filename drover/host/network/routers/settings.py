@@ -65,3 +65,20 @@ class IpsecSettings:
     )
     debug: bool = setting(default=False, env=("RANCHER_DEBUG",), help="Let charon tell what it does.")
     status_listen: str = setting(default="", help="HOST:PORT that serves /status, /healthz and /metrics.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectivitySettings:
+    """What an operator may choose about the connectivity check. Times are in milliseconds, as in Rancher 1.6."""
+
+    metadata_url: str = setting(default="http://169.254.169.250", help="Metadata service to follow.")
+    interface: str = setting(default="eth0", help="Interface on the managed network.")
+    connectivity_check_interval: int = setting(
+        default=5000, env=("CONNECTIVITY_CHECK_INTERVAL",), help="How often peers are asked, in milliseconds."
+    )
+    peer_connection_timeout: int = setting(
+        default=1000, env=("PEER_CONNECTION_TIMEOUT",), help="How long a peer may take to answer, in milliseconds."
+    )
+    sample: int = setting(default=20, help="How many peers are asked at a time; the others have their turn later.")
+    port: int = setting(default=80, help="Port of this check, and of those of the peers.")
+    status_listen: str = setting(default="", help="HOST:PORT that serves /status, /healthz and /metrics.")

@@ -68,7 +68,7 @@ def test_only_running_containers_of_the_network_on_other_hosts_are_remote() -> N
     )
     assert set(overlay.remotes) == {"10.42.0.6", "10.42.1.1", "10.42.1.2", "10.42.1.3"}
     assert overlay.remotes["10.42.1.1"] == Remote("10.42.1.1", "192.0.2.2")
-    assert overlay.peers == {"192.0.2.2": Peer("192.0.2.2", "h2", "10.42.0.6", "active")}
+    assert overlay.peers == {"192.0.2.2": Peer("192.0.2.2", "h2", "10.42.0.6", answers=True)}
 
 
 def test_one_container_changes_one_entry() -> None:
