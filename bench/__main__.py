@@ -25,7 +25,9 @@ from bench.result import Result
 
 Bench = Callable[[Options], Awaitable[list[Result]]]
 
-BENCHES: dict[str, Bench] = {each.NAME: each.run for each in (startup, scale, idle, replace, dns, metadata, balancer, engine)}
+BENCHES: dict[str, Bench] = {
+    each.NAME: each.run for each in (startup, scale, idle, replace, dns, metadata, balancer, engine)
+}
 RESULTS = Path(__file__).with_name("results")
 _LEAST_WIDTH = 120
 
