@@ -56,7 +56,7 @@ class NetworkManager:
             edit_dns=not settings.disable_dns_setup,
         )
         self.reconciler = Reconciler(
-            settings, world=self.world, firewall=firewall or Firewall(), started=self._start_times
+            settings, world=self.world, firewall=firewall or Firewall(), started=self._start_times, engine=docker.pid
         )
         self._watch = Watch(docker, changed=self._container_changed, listed=self._containers_listed)
         self._tasks: asyncio.TaskGroup | None = None

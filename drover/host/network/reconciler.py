@@ -45,7 +45,7 @@ SETTLE = 0.05
 
 
 class Reconciler:
-    """`started()` gives the local containers' start times by Docker id."""
+    """`started()` gives the local containers' start times by Docker id, `engine()` the engine's process."""
 
     def __init__(
         self,
@@ -54,12 +54,13 @@ class Reconciler:
         world: World,
         firewall: Firewall,
         started: Callable[[], Mapping[str, str]],
+        engine: Callable[[], int],
     ) -> None:
         self._settings = settings
         self._world = world
         self._firewall = firewall
         self._started = started
-        self._sysctls = Sysctls()
+        self._sysctls = Sysctls(engine)
         self._ipsets = Ipsets()
         self._wake = asyncio.Event()
         self._engine_came_back = True

@@ -204,6 +204,21 @@ def wait_folder(host: LonelyHost) -> Path:
     return folder
 
 
+def in_container(host: LonelyHost, state: Path) -> list[str]:
+    """What starts a program of this machine in a container with the network manager's capabilities."""
+    state.mkdir(exist_ok=True)
+    # The machine's programs and this checkout, in place of the Drover image.
+    shared = ["/usr", "/lib", "/lib64", "/etc", str(ROOT), str(Path(sys.executable).resolve().parents[1])]
+    return [
+        *("docker", "-H", host.socket, "run", "--rm", "--interactive", "--network", "host", "--pid", "host"),
+        *(f"--cap-add={name}" for name in ("NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE")),
+        *(f"--volume={each}:{each}:ro" for each in shared),
+        f"--volume={host.folder}:{host.folder}",
+        *("--env", "MANAGER_SETTINGS", "--env", "PYTHONPATH", "--env", "PATH", "--env", "PYTHONDONTWRITEBYTECODE=1"),
+        *("--workdir", str(ROOT), IMAGE),
+    ]
+
+
 def _executable(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.mode = 0o755
     return entry
@@ -222,7 +237,8 @@ def lonely_host() -> Iterator[LonelyHost]:
 class ManagerProcess:
     """A running network manager on a lonely host; `settings` are its flags' names and values."""
 
-    def __init__(self, host: LonelyHost, **settings: object) -> None:
+    def __init__(self, host: LonelyHost, *, contained: bool = False, **settings: object) -> None:
+        """`contained`: in a container as the templates start it, without the privileges that we do not ask for."""
         self.host = host
         self.state = host.folder / "state"
         flags = {
@@ -232,8 +248,10 @@ class ManagerProcess:
             "cni_user_dir": str(host.folder / "user-cni"),
             "verify_interval": 1.0,
         } | settings
+        program = [sys.executable, str(Path(__file__).with_name("manager_process.py"))]
+        inside = in_container(host, self.state) if contained else ["nsenter", f"--net={host.namespace}"]
         self._process = subprocess.Popen(
-            ["nsenter", f"--net={host.namespace}", sys.executable, str(Path(__file__).with_name("manager_process.py"))],
+            [*inside, *program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -130,7 +130,8 @@ def test_hooks_stand_first_after_an_engine_restart(host: LonelyHost, web: str, o
     manager.attached(web)
     eventually(
         lambda: host.rules("FORWARD")[1] == "-A FORWARD -j CATTLE_FORWARD",
-        timeout=6, what=f"our hook is first again {host.rules('FORWARD')} {manager.log()}",
+        timeout=6,
+        what=f"our hook is first again {host.rules('FORWARD')} {manager.log()}",
     )
     assert host.rules("FORWARD")[0] == "-A FORWARD -s 10.42.0.0/16 -d 10.42.0.0/16 -j CATTLE_NETWORK_POLICY"
     assert eventually(lambda: ask(host, f"{INSIDE}:8080", namespace=outside)) == f"from={OUTSIDE}"

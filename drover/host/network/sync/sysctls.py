@@ -1,28 +1,29 @@
 """Kernel settings that the data path needs.
 
 /proc/sys is read-only in a container without full privileges. The host's own mount of it is not: it is reached
-through process 1 (`pid: host` and the capability SYS_PTRACE), and which network namespace's settings it shows depends
-on who opens it, not on whose mount it is.
+through the root of the Docker engine's process (`pid: host` and the capability SYS_PTRACE), and which network
+namespace's settings it shows depends on who opens it, not on whose mount it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import structlog
 
 log = structlog.get_logger(__name__)
 
-ROOTS = (Path("/proc/sys"), Path("/proc/1/root/proc/sys"))
+SETTINGS = Path("/proc/sys")
 GLOBAL = ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables")
 
 
 class Sysctls:
-    """`problems` says what could not be set, and what does not work because of it."""
+    """`engine()` is a process in the host's mount namespace. `problems` says what could not be set."""
 
-    def __init__(self, *, roots: Iterable[Path] = ROOTS) -> None:
-        self._roots = tuple(roots)
+    def __init__(self, engine: Callable[[], int]) -> None:
+        self._engine = engine
         self.problems: dict[str, str] = {}
 
     def ensure(self, bridges: Iterable[str]) -> None:
@@ -38,18 +39,20 @@ class Sysctls:
 
     def _set(self, name: str, value: str) -> str:
         """Empty when the setting has the value now."""
-        problem = ""
-        for root in self._roots:
-            file = root / name
-            try:
-                if file.read_text().strip() == value:
-                    return ""
-                file.write_text(value)
-            except OSError as error:
-                problem = error.strerror or str(error)
-                continue
+        try:
+            if (SETTINGS / name).read_text().strip() == value:
+                return ""
+            (SETTINGS / name).write_text(value)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                return error.strerror or str(error)
+        else:
             return ""
-        return problem
+        try:
+            Path(f"/proc/{self._engine()}/root/proc/sys/{name}").write_text(value)
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
 
 
 def _effect(name: str) -> str:
