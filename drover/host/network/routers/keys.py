@@ -9,6 +9,7 @@ by root alone, so that a router that starts while the server is away is not mute
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,8 +77,8 @@ class KeySource:
                 "io.rancher.container.create_agent=true so that it gets CATTLE_URL and keys"
             )
         url = f"{settings.server_url.rstrip('/')}/configcontent/psk"
-        login = aiohttp.BasicAuth(settings.access_key, settings.secret_key)
-        async with _session(login) as session:
+        login = aiohttp.encode_basic_auth(settings.access_key, settings.secret_key)
+        async with _session({"Authorization": login}) as session:
             async with session.get(url, params={"keys": "all"}) as answer:
                 if answer.status != 200:
                     raise NoKey(f"the server answered {answer.status} for the pre-shared key at {url}")
@@ -125,5 +126,5 @@ def _one_key(text: str) -> str:
     return key
 
 
-def _session(login: aiohttp.BasicAuth | None = None) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(auth=login, timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS))
+def _session(headers: Mapping[str, str] | None = None) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS))
