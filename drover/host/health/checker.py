@@ -11,7 +11,7 @@ import structlog
 from drover.client.world import Delta, World
 from drover.host.health.checklist import Checklist, Differences, Target, peers_of
 from drover.host.health.guard import Guard
-from drover.host.health.metrics import PROBES
+from drover.host.health.metrics import PROBES_BAD, PROBES_GOOD
 from drover.host.health.probe import Probe, probe
 from drover.host.health.reports import DOWN, UP, Reports
 from drover.host.health.schedule import Schedule
@@ -111,7 +111,7 @@ class Checker:
         if check is None:
             return
         reason = await self.probe(check.target)
-        PROBES.labels("failure" if reason else "success").inc()
+        (PROBES_BAD if reason else PROBES_GOOD).inc()
         if self.checks.get(key) is check:
             self.take(check, reason)
 

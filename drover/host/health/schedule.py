@@ -16,6 +16,9 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+# What falls due within this time is started by one wake-up, and a timer that rings a little early does not spin.
+GRAIN_SECONDS = 0.01
+
 Work = Callable[[str], Coroutine[Any, Any, None]]
 
 
@@ -79,7 +82,7 @@ class Schedule:
             self._timer.cancel()
             self._timer = None
         if self._heap and len(self._tasks) < self.limit:
-            self._timer = asyncio.get_running_loop().call_at(self._heap[0][0], self._fire)
+            self._timer = asyncio.get_running_loop().call_at(self._heap[0][0] + GRAIN_SECONDS, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
