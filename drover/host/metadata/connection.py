@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 class Parsed:
     """A request as far as the parser is with it."""
 
-    __slots__ = ("body_size", "head_size", "headers", "keep_alive", "method", "url")
+    __slots__ = ("body_size", "head_size", "headers", "keep_alive", "method", "old", "url")
 
     def __init__(self) -> None:
         self.method = ""
@@ -46,6 +46,8 @@ class Parsed:
         self.head_size = 0
         self.body_size = 0
         self.keep_alive = True
+        self.old = False
+        """Whether the client speaks HTTP/1.0 and has to be told that the connection stays."""
 
 
 class Connection(asyncio.Protocol):
@@ -163,6 +165,7 @@ class Connection(asyncio.Protocol):
         self._ended += 1
         parsed.method = self._parser.get_method().decode("latin-1")
         parsed.keep_alive = self._parser.should_keep_alive()
+        parsed.old = self._parser.get_http_version() == "1.0"
         self._queue.append(parsed)
         self._current = None
 
@@ -353,6 +356,8 @@ def serialise(answer: Answer, parsed: Parsed) -> bytes:
         head.append(f"Location: {answer.location}\r\n")
     if not parsed.keep_alive:
         head.append("Connection: close\r\n")
+    elif parsed.old:
+        head.append("Connection: keep-alive\r\n")
     if answer.status != 304:
         head.append(f"Content-Length: {sum(map(len, answer.body))}\r\n")
     head.append("\r\n")

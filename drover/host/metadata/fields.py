@@ -159,20 +159,23 @@ def network_fields(network: Network) -> dict[str, Any]:
 
 
 def _ports(container: Container, version: Version) -> list[str]:
-    """`ip:public:private/proto`. What stands for "every address" is the host's own in the older versions."""
+    """`ip:public:private/proto`. What stands for "every address" is the host's own in the older versions.
+
+    A port that is not published (`private/proto`) is at no address of the host and stays as it is.
+    """
     if version.lowers_names:
-        return [port if _has_address(port) else f"0.0.0.0:{port}" for port in container.ports]
+        return [f"0.0.0.0:{port}" if _lacks_address(port) else port for port in container.ports]
     if not container.host_ip:
         return list(container.ports)
     shown = []
     for port in container.ports:
         rest = port.removeprefix("0.0.0.0:")
-        shown.append(rest if _has_address(rest) else f"{container.host_ip}:{rest}")
+        shown.append(f"{container.host_ip}:{rest}" if _lacks_address(rest) else rest)
     return shown
 
 
-def _has_address(port: str) -> bool:
-    return len(port.rsplit(":", 2)) == 3
+def _lacks_address(port: str) -> bool:
+    return port.count(":") == 1
 
 
 def _health_check(check: HealthCheck | None) -> dict[str, Any] | None:

@@ -55,9 +55,16 @@ def to_text(value: Any) -> bytes:
     return _scalar(value).encode()
 
 
+LARGEST_BLOCK = 64 * 1024
+"""Bytes of JSON beyond which YAML is written in its flow style: building lines takes a hundred times as long."""
+
+
 def to_yaml(value: Any) -> bytes:
-    """A block-style document. Strings are quoted unless nobody could take them for anything else."""
-    plain = msgspec.json.decode(to_json(value))
+    """A document in block style, while it is one that somebody may read. Strings are quoted where they have to be."""
+    data = to_json(value)
+    if len(data) > LARGEST_BLOCK:
+        return f"{_UNPRINTABLE.sub(_escaped, data.decode())}\n".encode()
+    plain = msgspec.json.decode(data)
     if not (isinstance(plain, dict | list) and plain):
         return f"{_yaml_scalar(plain)}\n".encode()
     lines: list[str] = []
@@ -126,4 +133,8 @@ def _yaml_scalar(value: Any) -> str:
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
     text = msgspec.json.encode(value).decode()
-    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return f"\\u{ord(character[0]):04x}"

@@ -73,9 +73,9 @@ class Tree:
         top: dict[str, Any] = {
             "containers": self.containers,
             "hosts": self.hosts,
-            "name": environment.name or None,
+            "name": environment.name.lower() or None,
             "networks": self.networks,
-            "region_name": environment.region_name,
+            "region_name": environment.region_name and environment.region_name.lower(),
             "services": self.services,
             "stacks": self.stacks,
             "uuid": environment.uuid or None,

@@ -18,7 +18,7 @@ from drover.client.world import (
     World,
 )
 
-ENVIRONMENT = Environment(uuid="env-1", name="default")
+ENVIRONMENT = Environment(uuid="env-1", name="Default", region_name="North")
 HOST_1 = Host(
     uuid="host-1",
     name="one",
@@ -113,7 +113,7 @@ WEB_1 = Container(
     primary_ip="10.42.0.11",
     primary_mac_address="02:aa:bb:00:11:22",
     ips=("10.42.0.11",),
-    ports=("8080:80/tcp", "0.0.0.0:8443:443/tcp", "203.0.113.5:53:53/udp"),
+    ports=("8080:80/tcp", "0.0.0.0:8443:443/tcp", "203.0.113.5:53:53/udp", "9000/tcp"),
     labels={"io.rancher.stack_service.name": "Shop/Web", "Mixed": "Case"},
     create_index=1,
     start_count=1,

@@ -35,7 +35,7 @@ def test_the_top_of_the_tree(web: Asker) -> None:
     [
         ("/latest/name", "default"),
         ("/latest/uuid", "env-1"),
-        ("/latest/region_name", ""),
+        ("/latest/region_name", "north"),
         ("/latest/self/container/create_index", "1"),
         ("/latest/self/container/system", "false"),
         ("/latest/self/container/hostname", ""),
@@ -58,7 +58,7 @@ def test_keys_are_escaped_and_deeper_ones_end_in_a_slash(web: Asker) -> None:
 
 def test_an_array_lists_index_and_name(web: Asker) -> None:
     assert web.text("/latest/self/service/metadata/users") == "0=ann\n1=u-2\n2/\n3/\n4\n"
-    assert web.text("/latest/self/container/ports") == "0\n1\n2\n"
+    assert web.text("/latest/self/container/ports") == "0\n1\n2\n3\n"
     assert web.text("/latest/stacks") == "0=empty\n1=shop\n"
 
 
@@ -104,7 +104,7 @@ def test_keys_within_a_path(web: Asker, path: str, text: str) -> None:
         "/latest/containers/-1",
         "/latest/containers/nobody",
         "/latest/name/deeper",
-        "/latest/region_name/deeper",
+        "/latest/environments/deeper",
         "/latest/environments/0",
         "/latest/self/container/labels/mixed",
         "/favicon.ico",
@@ -201,7 +201,7 @@ def test_five_empty_collections_are_null() -> None:
         "hosts": None,
         "name": "default",
         "networks": [],
-        "region_name": None,
+        "region_name": "north",
         "self": {"host": None},
         "services": None,
         "stacks": None,
@@ -246,8 +246,8 @@ def test_what_waits(web: Asker) -> None:
     assert seconds(f"/latest/version?value={version}") is None
     assert seconds(f"/latest/version?wait=yes&value={version}") is None
     assert seconds("/latest/nothing?wait=true&value=x") == 60
-    assert seconds("/latest/region_name?wait=true&value=%3Cnil%3E") == 60
-    assert seconds("/latest/region_name?wait=true&value=") is None
+    assert seconds("/latest/environments?wait=true&value=%3Cnil%3E") == 60
+    assert seconds("/latest/environments?wait=true&value=") is None
     assert seconds("/latest/self/container/name?wait=true&value=shop-web-1") == 60
     assert seconds("/latest/%zz?wait=true&value=") is None
 

@@ -186,6 +186,15 @@ async def test_a_connection_ends_when_the_client_wants_it(version: str, header: 
             assert await client.ended()
 
 
+async def test_an_old_client_may_keep_its_connection() -> None:
+    async with running() as service:
+        client = await service.client()
+        for _ in range(3):
+            client.send("/latest/name", "Connection: keep-alive", version="1.0")
+            reply = await client.read()
+            assert (reply.body, reply.headers["connection"]) == (b"default", "keep-alive")
+
+
 async def test_an_offered_upgrade_is_not_taken() -> None:
     async with running() as service:
         client = await service.client()

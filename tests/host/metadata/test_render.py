@@ -26,6 +26,11 @@ def test_yaml_is_read_as_what_was_written(document: Any) -> None:
     assert yaml.safe_load(to_yaml(document)) == document
 
 
+def test_a_large_document_is_yaml_in_flow_style() -> None:
+    document = [{"name": f"name {number}", "odd": "\x85\u2028\x7f\ufeff<&>: - #"} for number in range(2000)]
+    assert yaml.safe_load(to_yaml(document)) == document
+
+
 @pytest.mark.parametrize("word", ["yes", "No", "null", "~", "1", "1.5", "0x1f", "2016-07-29", "a: b", "- a", "#x", ""])
 def test_yaml_quotes_what_could_be_something_else(word: str) -> None:
     assert yaml.safe_load(to_yaml({word: [word]})) == {word: [word]}

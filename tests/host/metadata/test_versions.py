@@ -38,6 +38,8 @@ def side_by_side(shop: Asker, path: str) -> list[Any]:
         ("self/service/links", {"Shop/Db": "DB", "other/api": "Api"}, {"shop/db": "DB", "other/api": "Api"}),
         ("self/stack/name", "Shop", "shop"),
         ("self/stack/environment_name", "Default", "Default"),
+        ("name", "default", "default"),
+        ("region_name", "north", "north"),
     ],
 )
 def test_letter_case(shop: Asker, path: str, as_created: object, lowered: object) -> None:
@@ -45,8 +47,8 @@ def test_letter_case(shop: Asker, path: str, as_created: object, lowered: object
 
 
 def test_published_ports(shop: Asker) -> None:
-    older = ["192.0.2.1:8080:80/tcp", "192.0.2.1:8443:443/tcp", "203.0.113.5:53:53/udp"]
-    newest = ["0.0.0.0:8080:80/tcp", "0.0.0.0:8443:443/tcp", "203.0.113.5:53:53/udp"]
+    older = ["192.0.2.1:8080:80/tcp", "192.0.2.1:8443:443/tcp", "203.0.113.5:53:53/udp", "9000/tcp"]
+    newest = ["0.0.0.0:8080:80/tcp", "0.0.0.0:8443:443/tcp", "203.0.113.5:53:53/udp", "9000/tcp"]
     assert side_by_side(shop, "self/container/ports") == [older, older, newest]
 
 
@@ -91,7 +93,7 @@ def test_every_field_of_a_container(shop: Asker) -> None:
         "name": "shop-web-1",
         "network_from_container_uuid": None,
         "network_uuid": "net-1",
-        "ports": ["0.0.0.0:8080:80/tcp", "0.0.0.0:8443:443/tcp", "203.0.113.5:53:53/udp"],
+        "ports": ["0.0.0.0:8080:80/tcp", "0.0.0.0:8443:443/tcp", "203.0.113.5:53:53/udp", "9000/tcp"],
         "primary_ip": "10.42.0.11",
         "primary_mac_address": "02:aa:bb:00:11:22",
         "service_index": "1",
