@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -35,6 +35,12 @@ _DEFAULT_DRAIN_SECONDS = 15.0
 log = structlog.get_logger(__name__)
 
 
+class Drainer(Protocol):
+    """Whoever can let go of an address; see Balancer.drain."""
+
+    async def drain(self, address: str, seconds: float) -> bool: ...
+
+
 async def run_balancer(settings: BalancerSettings) -> None:
     """Serve until SIGTERM. The proxy itself is ended then, gently, unless it shall be left running."""
     world = World()
@@ -47,7 +53,7 @@ async def run_balancer(settings: BalancerSettings) -> None:
                 ApiClient(settings.server_url, settings.environment_access_key, settings.environment_secret_key)
             )
             source = CertificateSource(
-                _Certificates(client).fetch, cert_file=settings.cert_file_name, key_file=settings.key_file_name
+                ServerCertificates(client).fetch, cert_file=settings.cert_file_name, key_file=settings.key_file_name
             )
         balancer = Balancer(
             world,
@@ -120,7 +126,9 @@ class Own:
             return None
 
 
-class _Certificates:
+class ServerCertificates:
+    """Certificates of the environment that a key belongs to."""
+
     def __init__(self, client: ApiClient) -> None:
         self._client = client
 
@@ -143,7 +151,7 @@ async def _follow(address: str, world: World, balancer: Balancer) -> None:
             balancer.heard(delta)
 
 
-async def answer_drains(settings: BalancerSettings, balancer: Balancer) -> None:
+async def answer_drains(settings: BalancerSettings, balancer: Drainer) -> None:
     """Take requests to drain for as long as the server accepts the key."""
     backoff = Backoff(initial=1.0, maximum=60.0)
     while True:
@@ -161,7 +169,7 @@ async def answer_drains(settings: BalancerSettings, balancer: Balancer) -> None:
         await asyncio.sleep(backoff.next_delay())
 
 
-async def _answer(client: ApiClient, balancer: Balancer, event: Notice) -> None:
+async def _answer(client: ApiClient, balancer: Drainer, event: Notice) -> None:
     """Drain, then say so; a failure is said too, so that the server need not wait."""
     data = event.data or {}
     address, seconds = data.get("targetIPaddress"), _seconds(data.get("drainTimeout"))
