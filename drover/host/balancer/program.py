@@ -23,6 +23,7 @@ from drover.common.backoff import Backoff
 from drover.common.status import StatusServer
 from drover.host.balancer.balancer import Balancer
 from drover.host.balancer.certificates import CertificateSource, pem
+from drover.host.balancer.guard import become_guard
 from drover.host.balancer.haproxy import HAProxy
 from drover.host.balancer.provider import Provider
 from drover.host.balancer.render import Layout
@@ -43,6 +44,8 @@ class Drainer(Protocol):
 
 async def run_balancer(settings: BalancerSettings) -> None:
     """Serve until SIGTERM. The proxy itself is ended then, gently, unless it shall be left running."""
+    if settings.guard:
+        become_guard()
     world = World()
     provider = make_provider(settings)
     address = _metadata_address(settings.metadata_address)

@@ -67,4 +67,7 @@ class BalancerSettings:
     leave_running: bool = setting(
         default=False, help="Leave the balancing program running when this one is told to stop."
     )
+    guard: bool = setting(
+        default=False, help="Start this program again when it is killed; for the main process of a container."
+    )
     retry_interval: float = setting(default=10.0, help="How soon a change that failed is tried again.")

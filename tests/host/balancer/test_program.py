@@ -216,6 +216,34 @@ async def test_a_balancer_from_start_to_end(tmp_path: Path) -> None:
         assert (await get(port))[0] == 0
 
 
+async def test_a_guarded_controller_comes_back_after_a_kill(tmp_path: Path) -> None:
+    target = free_port()
+    town = place(target)
+    port = town.config.port_rules[0].source_port or 0
+    async with Around(town).serving() as around, sites(2, port=target):
+        program = await start(around, tmp_path, "--guard")
+        try:
+            await program.answers(port)
+            before = await program.status()
+            os.kill(await _controller(program.process.pid), signal.SIGKILL)
+            async with asyncio.timeout(15):
+                while True:
+                    with suppress(aiohttp.ClientError):
+                        if (await program.status())["updates"]:
+                            break
+                    assert (await get(port))[0] == 200
+            after = await program.status()
+            assert (after["pid"], after["starts"]) == (before["pid"], 0)
+        finally:
+            assert await finish(program) == 0
+
+
+async def _controller(guard: int) -> int:
+    """The child of the guard."""
+    children = Path(f"/proc/{guard}/task/{guard}/children")
+    return int((await asyncio.to_thread(children.read_text)).split()[0])
+
+
 async def test_certificates_come_from_the_server(tmp_path: Path, make_certificate: dict[str, str]) -> None:
     target = free_port()
     town = place(target)
