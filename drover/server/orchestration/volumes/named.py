@@ -63,7 +63,7 @@ async def _find(store: Store, instance: Record, name: str, *, any_pool: bool) ->
     if not any_pool and found:
         pools = await store.get_many("storagePool", [each["storagePoolId"] for each in found if each["storagePoolId"]])
         local = {pool.id for pool in pools.values() if pool.kind in _LOCAL_POOLS}
-        found = [each for each in found if each["storagePoolId"] not in local]
+        found = [each for each in found if each["storagePoolId"] not in local and not _was_reported(each)]
     if len(found) > 1:
         raise AmbiguousVolume(
             f"Could not process named volume {name}. More than one volume with that name exists. "
@@ -101,6 +101,12 @@ async def _add_mounted(store: Store, wishes: VolumeWishes) -> None:
         volume = volumes.get(volume_id)
         if volume is not None:
             wishes.data_volumes.append(f"{volume.name}:{path}")
+
+
+def _was_reported(volume: Record) -> bool:
+    """A local volume that a host told of (only such rows know whether they are attached): other hosts may have one of
+    the same name, and Docker makes it where it is missing."""
+    return str(volume["driver"] or "") in _LOCAL_DRIVERS and volume["attachedState"] is not None
 
 
 def _is_named(entry: str) -> bool:

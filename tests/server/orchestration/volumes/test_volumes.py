@@ -50,6 +50,16 @@ async def test_two_volumes_of_a_name_are_one_too_many(platform: Platform) -> Non
     assert "More than one volume with that name exists" in removed["transitioningMessage"]
 
 
+async def test_each_host_has_its_own_local_volume_of_a_name(platform: Platform) -> None:
+    """Such as those of infrastructure that runs on every host: no container is bound to where the name came up first."""
+    first, second = await platform.create_host(), await platform.create_host()
+    await volume(platform, hostId=first.id, driver="local", attachedState="inactive")
+    there = await platform.start(dataVolumes=["data:/x"], requestedHostId=second.id)
+    assert (there["hostId"], there["dataVolumes"]) == (second.id, ["data:/x"])
+    await volume(platform, hostId=second.id, driver="local", attachedState="inactive")
+    assert (await platform.start(dataVolumes=["data:/x"]))["hostId"] in (first.id, second.id)
+
+
 async def test_a_driver_makes_its_volumes(platform: Platform) -> None:
     await platform.create_host()
     container = await platform.start(dataVolumes=["fresh:/x", "/y"], volumeDriver="rancher-nfs")
