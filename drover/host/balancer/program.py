@@ -29,6 +29,7 @@ from drover.host.balancer.provider import Provider
 from drover.host.balancer.render import Layout
 from drover.host.balancer.runtime import RuntimeFailed
 from drover.host.balancer.settings import BalancerSettings, ProviderName
+from drover.host.balancer.traffic_log import receiving
 
 DRAIN_EVENT = "target.drain"
 _DEFAULT_DRAIN_SECONDS = 15.0
@@ -66,6 +67,7 @@ async def run_balancer(settings: BalancerSettings) -> None:
             retry=settings.retry_interval,
             certificate_interval=settings.certs_poll_interval,
         )
+        await stack.enter_async_context(receiving())
         for listen in filter(None, (settings.healthz_listen, settings.status_listen)):
             await stack.enter_async_context(StatusServer(listen, balancer.status))
         tasks = [
