@@ -51,7 +51,7 @@ async def test_two_volumes_of_a_name_are_one_too_many(platform: Platform) -> Non
 
 
 async def test_each_host_has_its_own_local_volume_of_a_name(platform: Platform) -> None:
-    """Such as those of infrastructure that runs on every host: no container is bound to where the name came up first."""
+    """Such as those of infrastructure: no container is bound to the host where the name came up first."""
     first, second = await platform.create_host(), await platform.create_host()
     await volume(platform, hostId=first.id, driver="local", attachedState="inactive")
     there = await platform.start(dataVolumes=["data:/x"], requestedHostId=second.id)
