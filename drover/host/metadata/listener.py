@@ -45,6 +45,7 @@ class Listener:
         self.answered = 0
         self._connections: set[Connection] = set()
         self._addresses: Counter[str] = Counter()
+        self._refused: set[str] = set()
         publication.listeners.append(self._changed)
 
     @property
@@ -82,7 +83,10 @@ class Listener:
         """Count a new connection in, unless there are too many."""
         client = connection.client
         if len(self._connections) >= IN_TOTAL or self._addresses[client] >= PER_ADDRESS:
-            log.warning("connection.refused", client=client, open=len(self._connections))
+            if client not in self._refused:
+                # Once, until this client is gone: whoever floods the service must not flood the log as well.
+                self._refused.add(client)
+                log.warning("connection.refused", client=client, open=len(self._connections))
             return False
         self._connections.add(connection)
         self._addresses[client] += 1
@@ -97,6 +101,7 @@ class Listener:
         self._addresses[client] -= 1
         if not self._addresses[client]:
             del self._addresses[client]
+            self._refused.discard(client)
             self.memo.release(client)
 
     def end_idle(self, before: float) -> None:
