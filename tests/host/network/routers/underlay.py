@@ -45,6 +45,14 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[4]
 FABRIC_ADDRESS = "192.0.2.254"
+# A /run of its own, /proc/sys read-only, and the capabilities that Docker grants besides NET_ADMIN.
+CONFINE = """
+mount -t tmpfs none /run
+mount --bind /proc/sys /proc/sys
+mount -o remount,bind,ro /proc/sys
+exec setpriv --inh-caps=-all --bounding-set=-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,\
++setpcap,+net_bind_service,+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap,+net_admin "$@"
+"""
 SERVICE = "service-router"
 NETWORK = "network-managed"
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -212,11 +220,11 @@ class Underlay:
     def start(
         self, node: Node, *command: str, log: Path | None = None, environment: dict[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Run a `drover` program in a router's namespace, with a /run of its own as in a container."""
+        """Run a `drover` program in a router's namespace, as confined as in a container with NET_ADMIN."""
         output = log.open("ab") if log else subprocess.DEVNULL
         process = subprocess.Popen(
             [
-                *("ip", "netns", "exec", node.router, "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "drover"),
+                *("ip", "netns", "exec", node.router, "sh", "-ec", CONFINE, "drover"),
                 *(sys.executable, "-m", "drover", *command),
             ],
             stdout=output,
@@ -312,7 +320,7 @@ def environment(nodes: list[Node]) -> list[Object]:
     ]
 
 
-async def eventually(probe: Callable[[], object], what: str, *, seconds: float = 15.0, pause: float = 0.1) -> None:
+async def eventually(probe: Callable[[], object], what: str, *, seconds: float = 30.0, pause: float = 0.1) -> None:
     """Wait until a probe, run in a thread, is true."""
     try:
         async with asyncio.timeout(seconds):
