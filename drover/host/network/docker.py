@@ -78,7 +78,7 @@ class Listed(msgspec.Struct, frozen=True, rename="pascal"):
 
     @property
     def running(self) -> bool:
-        return self.state == "running"
+        return self.state in ("running", "paused")
 
 
 class Actor(msgspec.Struct, frozen=True):

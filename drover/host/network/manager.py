@@ -15,10 +15,12 @@ import structlog
 from drover.client.world import Container, Delta, World
 from drover.host.network.attach.attacher import Attacher
 from drover.host.network.attach.configs import NetworkConfigs
+from drover.host.network.attach.ledger import BridgeLedger
 from drover.host.network.attach.outcome import Outcomes
 from drover.host.network.attach.plugins import ForeignPlugins
 from drover.host.network.docker import Docker, Listed
 from drover.host.network.events import Watch
+from drover.host.network.housekeeping import Housekeeper
 from drover.host.network.reconciler import Reconciler
 from drover.host.network.rules.iptables import Firewall
 from drover.host.network.settings import NetworkManagerSettings
@@ -41,14 +43,15 @@ class NetworkManager:
         self._configs = NetworkConfigs(
             driver_dir=settings.cni_config_dir,
             user_dir=settings.cni_user_dir,
-            memory=settings.memory_dir / "networks.json",
+            memory=settings.networks_file,
         )
         self._outcomes = Outcomes(settings.cni_state_dir)
         self.attacher = Attacher(
             docker,
             configs=self._configs,
             outcomes=self._outcomes,
-            foreign=ForeignPlugins(search_path=settings.cni_path, memory=settings.memory_dir / "plugins"),
+            foreign=ForeignPlugins(search_path=settings.cni_path, memory=settings.plugins_dir),
+            ledger=BridgeLedger(settings.ledger_file),
             find=self._find,
             changed=lambda: self.reconciler.trigger(),
             metadata_address=settings.metadata_address,
@@ -58,6 +61,7 @@ class NetworkManager:
         self.reconciler = Reconciler(
             settings, world=self.world, firewall=firewall or Firewall(), started=self._start_times, engine=docker.pid
         )
+        self._housekeeper = Housekeeper(settings, docker, world=self.world, attached=self.attacher.attached)
         self._watch = Watch(docker, changed=self._container_changed, listed=self._containers_listed)
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -68,6 +72,7 @@ class NetworkManager:
             tasks.create_task(self._watch.run(), name="engine")
             tasks.create_task(self._follow_world(), name="world")
             tasks.create_task(self.reconciler.run(), name="rules")
+            tasks.create_task(self._housekeeper.run(), name="housekeeping")
             log.info("network.manager.started", metadata=self._settings.metadata_address)
 
     async def _follow_world(self) -> None:

@@ -7,10 +7,16 @@ import logging
 import signal
 
 from drover.client.world.follow import follow
+from drover.common.errors import DroverError
 from drover.common.status import StatusServer
+from drover.host.network.cleanup import clean_up
 from drover.host.network.docker import Docker
 from drover.host.network.manager import NetworkManager
 from drover.host.network.settings import NetworkManagerSettings
+
+
+class CleanupError(DroverError):
+    """Something of ours is still on the host."""
 
 
 async def run_network_manager(settings: NetworkManagerSettings) -> None:
@@ -18,6 +24,11 @@ async def run_network_manager(settings: NetworkManagerSettings) -> None:
     # It tells of every message; what matters of that is in our own log.
     logging.getLogger("pyroute2").setLevel(logging.WARNING)
     async with Docker(settings.docker_url) as docker:
+        if settings.cleanup:
+            problems = await clean_up(settings, engine=docker.pid)
+            if problems:
+                raise CleanupError("not everything could be removed: " + "; ".join(problems) + ". Run it again.")
+            return
         manager = NetworkManager(settings, docker, follow=follow)
         async with StatusServer(settings.status_listen, manager.status):
             serving = asyncio.create_task(manager.run(), name="manager")

@@ -19,6 +19,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from drover.client.network_policy import PolicyError, parse_policy
 from drover.client.world import World
+from drover.host.network.cleanup import clean_up
 from drover.host.network.commands import CommandError
 from drover.host.network.namespaces import in_thread
 from drover.host.network.policy.ipsets import Ipsets
@@ -29,8 +30,9 @@ from drover.host.network.rules.networks import BridgedNetwork, bridged_networks,
 from drover.host.network.rules.ports import Conflict, HostPort, host_ports, port_rules
 from drover.host.network.rules.tables import NETWORK_POLICY
 from drover.host.network.settings import NetworkManagerSettings
+from drover.host.network.sync.conntrack import forget, stale_connections
 from drover.host.network.sync.hairpin import ensure_hairpin
-from drover.host.network.sync.metadata_route import ensure_metadata_route
+from drover.host.network.sync.metadata_route import ensure_metadata_route, host_addresses
 from drover.host.network.sync.sysctls import Sysctls
 
 log = structlog.get_logger(__name__)
@@ -60,11 +62,14 @@ class Reconciler:
         self._world = world
         self._firewall = firewall
         self._started = started
+        self._engine = engine
         self._sysctls = Sysctls(engine)
+        self._host_seen = False
+        self._host_gone_since: float | None = None
         self._ipsets = Ipsets()
         self._wake = asyncio.Event()
         self._engine_came_back = True
-        self._ports: tuple[HostPort, ...] = ()
+        self._ports: tuple[HostPort, ...] | None = None
         self._local: tuple[BridgedNetwork, ...] = ()
         self._policy: PolicyRules | None = None
         self._policy_problem = ""
@@ -109,9 +114,12 @@ class Reconciler:
 
     async def reconcile(self, *, verify: bool) -> None:
         """One pass. Raises CommandError, NetlinkError or OSError when the host refuses something."""
+        known = self._world.loaded and self._world.host is not None
+        if known and await self._host_was_removed():
+            return
         if verify:
             await self._ensure_host()
-        if not self._world.loaded or self._world.host is None:
+        if not known:
             return
         if time.monotonic() - self._refreshed > self._settings.refresh_interval:
             self._refreshed = time.monotonic()
@@ -122,8 +130,24 @@ class Reconciler:
         ports, conflicts = host_ports(self._world, networks, started=self._started())
         self._report(conflicts)
         await self._apply_rules(networks, local, ports, self._policy_rules(local), verify=verify)
-        self._ports = ports
+        await self._forget_connections(ports)
         await self._hairpin(ports)
+
+    async def _host_was_removed(self) -> bool:
+        """The environment is known and this host is not part of it. Rules stay until that is certain."""
+        if self._world.own_host is not None:
+            self._host_seen, self._host_gone_since = True, None
+            return False
+        now = time.monotonic()
+        self._host_gone_since = self._host_gone_since or now
+        # A manager that never saw its host has made nothing, or knows nothing of why it is not there.
+        if self._host_seen and now - self._host_gone_since >= self._settings.removal_grace:
+            log.warning("host.removed", host=self._world.host, effect="rules and interfaces are taken away")
+            await clean_up(self._settings, engine=self._engine)
+            self._firewall.forget()
+            self._ipsets.forget()
+            self._host_seen = False
+        return True
 
     async def _apply_rules(
         self,
@@ -194,6 +218,13 @@ class Reconciler:
             if problem:
                 log.debug("metadata.route.missing", problem=problem)
 
+    async def _forget_connections(self, ports: tuple[HostPort, ...]) -> None:
+        before, self._ports = self._ports, ports
+        if self._settings.disable_conntracksync or before == ports:
+            return
+        addresses = await in_thread(host_addresses)
+        await forget(stale_connections(before or (), ports, host_addresses=addresses, first=before is None))
+
     async def _hairpin(self, ports: tuple[HostPort, ...]) -> None:
         publishing = {each.container for each in ports}
         ids = [
@@ -220,7 +251,7 @@ class Reconciler:
     def status(self) -> dict[str, Any]:
         return {
             "backend": self._firewall.backend,
-            "ports": len(self._ports),
+            "ports": len(self._ports or ()),
             "conflicts": len(self._conflicts),
             "problem": self._problem,
             "policy": {"sets": len(self._policy.sets) if self._policy else 0, "problem": self._policy_problem},

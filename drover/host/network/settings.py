@@ -39,6 +39,9 @@ class NetworkManagerSettings:
     refresh_interval: float = setting(default=300.0, help="How often all rules are applied again whatever they are.")
     arpsync_interval: float = setting(default=5.0, help="Shortest time between two looks at the neighbours.")
     vethsync_interval: float = setting(default=60.0, help="How often interfaces without container are looked for.")
+    removal_grace: float = setting(
+        default=60.0, help="How long the environment must lack this host before everything is removed."
+    )
     disable_dns_setup: bool = setting(default=False, help="Leave containers' resolv.conf alone.")
     disable_macsync: bool = setting(default=False, help="Leave containers' MAC addresses alone.")
     disable_arpsync: bool = setting(default=False, help="Leave the neighbour tables alone.")
@@ -58,3 +61,15 @@ class NetworkManagerSettings:
     def memory_dir(self) -> Path:
         """What the manager remembers over a restart."""
         return self.state_dir / "network"
+
+    @property
+    def networks_file(self) -> Path:
+        return self.memory_dir / "networks.json"
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.memory_dir / "bridges.json"
+
+    @property
+    def plugins_dir(self) -> Path:
+        return self.memory_dir / "plugins"

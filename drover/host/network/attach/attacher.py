@@ -21,6 +21,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from drover.client.world import Container
 from drover.host.network.attach import bridge, dns
 from drover.host.network.attach.configs import NetworkConfigs, PluginConfig
+from drover.host.network.attach.ledger import BridgeLedger
 from drover.host.network.attach.outcome import Outcomes
 from drover.host.network.attach.plan import AttachError, parse_config, plan_attachment
 from drover.host.network.attach.plugins import ForeignPlugins, to_v02
@@ -64,6 +65,7 @@ class Attacher:
         configs: NetworkConfigs,
         outcomes: Outcomes,
         foreign: ForeignPlugins,
+        ledger: BridgeLedger,
         find: Callable[[str, str], Container | None],
         changed: Callable[[], None],
         metadata_address: str,
@@ -74,6 +76,7 @@ class Attacher:
         self._configs = configs
         self._outcomes = outcomes
         self._foreign = foreign
+        self._ledger = ledger
         self._find = find
         self._changed = changed
         self._metadata_address = metadata_address
@@ -177,7 +180,7 @@ class Attacher:
         config = parse_config(plugin.content)
         own = await in_thread(partial(bridge.bridge_first_address, config.bridge)) if not config.bridge_subnet else None
         plan = plan_attachment(config, wish, metadata_address=self._metadata_address, bridge_own_address=own)
-        await in_thread(partial(bridge.attach, plan, namespace))
+        await in_thread(partial(bridge.attach, plan, namespace, self._ledger))
         return plan.result()
 
     def _completed(self, wish: Wish) -> Wish:

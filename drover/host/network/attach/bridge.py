@@ -15,8 +15,9 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from drover.host.network.attach.ledger import BridgeLedger
 from drover.host.network.attach.plan import AttachError, Plan
-from drover.host.network.names import INTERFACE
+from drover.host.network.names import INTERFACE, VETH_PREFIX
 from drover.host.network.namespaces import inside_network
 
 IFF_UP = 0x1
@@ -28,11 +29,11 @@ _bridges = threading.Lock()
 """Two containers that start at the same moment must not both make the bridge."""
 
 
-def attach(plan: Plan, network_namespace: str) -> None:
+def attach(plan: Plan, network_namespace: str, ledger: BridgeLedger) -> None:
     """Builds what the plan says in the namespace. Raises AttachError, or OSError when the namespace is gone."""
     try:
         with IPRoute() as host:
-            bridge = ensure_bridge(host, plan)
+            bridge = ensure_bridge(host, plan, ledger)
             with inside_network(network_namespace):
                 inside = IPRoute()
             with inside:
@@ -44,7 +45,7 @@ def attach(plan: Plan, network_namespace: str) -> None:
         raise AttachError(f"the kernel refused to attach the container to {plan.bridge}: {error}") from error
 
 
-def ensure_bridge(host: IPRoute, plan: Plan) -> int:
+def ensure_bridge(host: IPRoute, plan: Plan, ledger: BridgeLedger) -> int:
     """The bridge's index, once it is there, up, and carries its address."""
     with _bridges:
         link = _link(host, plan.bridge)
@@ -55,14 +56,17 @@ def ensure_bridge(host: IPRoute, plan: Plan) -> int:
             host.link(
                 "add", ifname=plan.bridge, kind="bridge", address=":".join(f"{each:02x}" for each in octets), **values
             )
+            ledger.created(plan.bridge)
             link = _link(host, plan.bridge)
         if link is None or (link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or "") != "bridge":
             raise AttachError(f"{plan.bridge} exists on this host but is no bridge: name another one in the CNI config")
         index = int(link["index"])
         wanted = IFF_UP | (IFF_PROMISC if plan.promiscuous else 0)
         if link["flags"] & wanted != wanted:
+            if plan.promiscuous and not link["flags"] & IFF_PROMISC:
+                ledger.made_promiscuous(plan.bridge)
             host.link("set", index=index, flags=link["flags"] | wanted, change=wanted)
-        _ensure_bridge_address(host, plan, index)
+        _ensure_bridge_address(host, plan, index, ledger)
         return index
 
 
@@ -74,9 +78,10 @@ def bridge_first_address(bridge: str) -> IPv4Address | None:
     return addresses[0].ip if addresses else None
 
 
-def _ensure_bridge_address(host: IPRoute, plan: Plan, index: int) -> None:
+def _ensure_bridge_address(host: IPRoute, plan: Plan, index: int, ledger: BridgeLedger) -> None:
     addresses = _addresses(host, index)
     if plan.bridge_address is not None and plan.bridge_address not in addresses:
+        ledger.address_added(plan.bridge, str(plan.bridge_address))
         _add_address(host, index, plan.bridge_address)
         addresses.append(plan.bridge_address)
     if not plan.gateway_on_bridge:
@@ -89,7 +94,28 @@ def _ensure_bridge_address(host: IPRoute, plan: Plan, index: int) -> None:
             f"bridge {plan.bridge} has {', '.join(map(str, addresses))} but not the gateway {gateway}: "
             "the subnet of the network and its prefix length must agree"
         )
+    ledger.address_added(plan.bridge, str(gateway))
     _add_address(host, index, gateway)
+
+
+def remove_from_bridges(ledger: BridgeLedger) -> None:
+    """Takes back what `ensure_bridge` did, and every container's cable. What is gone already is fine."""
+    with IPRoute() as host:
+        for link in host.get_links():
+            if str(link.get_attr("IFLA_IFNAME")).startswith(VETH_PREFIX) and link.get_attr("IFLA_MASTER"):
+                host.link("del", index=link["index"])
+        for bridge, entry in ledger.entries.items():
+            found = _link(host, bridge)
+            if found is None:
+                continue
+            index = int(found["index"])
+            if entry.created:
+                host.link("del", index=index)
+                continue
+            if entry.promiscuous:
+                host.link("set", index=index, flags=found["flags"] & ~IFF_PROMISC, change=IFF_PROMISC)
+            for address in set(map(IPv4Interface, entry.addresses)) & set(_addresses(host, index)):
+                host.addr("delete", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
 
 
 def _connect(host: IPRoute, plan: Plan, bridge: int, network_namespace: str) -> None:

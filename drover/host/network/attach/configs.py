@@ -55,6 +55,15 @@ class NetworkConfigs:
                 return found
         return plugins_of(self._known.get(network) or {})
 
+    def all_foreign(self) -> tuple[PluginConfig, ...]:
+        """Every plug-in that is not built in, of all networks that are known."""
+        names = set(self._known)
+        for folder in self._folders:
+            if folder.is_dir():
+                names |= {each.name.removesuffix(".d") for each in folder.iterdir() if each.name.endswith(".d")}
+        found = {(each.file, each.type): each for name in names for each in self.find(name) if not each.built_in}
+        return tuple(found[key] for key in sorted(found))
+
     def learn(self, world: World) -> None:
         """Takes the environment's networks over. A network that is gone is forgotten with the next change."""
         environment = world.environment

@@ -83,10 +83,15 @@ class ForeignPlugins:
         return result
 
     async def delete(self, plugins: Sequence[PluginConfig], wish: Wish, namespace: str) -> None:
-        """In reverse order. All are asked, whatever one of them answers; then raises AttachError for the first."""
+        """In reverse order. All are asked, whatever one of them answers; then raises AttachError for the first.
+
+        A plug-in that has not run for the container is left out.
+        """
         errors: list[AttachError] = []
         for plugin in reversed(plugins):
             previous = read_json(self._result_file(wish.container, plugin))
+            if previous is None:
+                continue
             try:
                 await self._run(plugin, Invocation("DEL", wish.container, namespace, arguments_of(wish)), previous)
             except AttachError as error:
@@ -98,6 +103,10 @@ class ForeignPlugins:
     def attached(self, container: str) -> bool:
         """Whether a plug-in has run for the container and was not undone."""
         return (self._memory / container).is_dir()
+
+    def remembered(self) -> list[str]:
+        """The containers for which plug-ins have run."""
+        return sorted(each.name for each in self._memory.iterdir()) if self._memory.is_dir() else []
 
     def _result_file(self, container: str, plugin: PluginConfig) -> Path:
         return self._memory / container / f"{plugin.file}.{plugin.type}".replace("/", "_")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from drover.host.network.commands import run
+from drover.host.network.names import DISABLE_HOST_NAT_SET
 from drover.host.network.policy.translate import SYSTEM_PREFIX, USER_PREFIX
 
 TEMPORARY = "TMP-"
@@ -44,9 +45,19 @@ class Ipsets:
 
     async def drop_others(self, wanted: Mapping[str, frozenset[str]]) -> None:
         """Destroys sets of ours that no rule names any more; call it after the rules were applied."""
-        present = (await run(*self._enter, "ipset", "list", "-name")).split()
-        surplus = [name for name in present if name.startswith(OURS) and name not in wanted]
-        for name in surplus:
+        await self._destroy([name for name in await self._present() if name.startswith(OURS) and name not in wanted])
+
+    async def remove_all(self) -> None:
+        """Destroys every set of ours; the rules that named them must be gone."""
+        await self._destroy(
+            [name for name in await self._present() if name.startswith(OURS) or name == DISABLE_HOST_NAT_SET]
+        )
+
+    async def _present(self) -> list[str]:
+        return (await run(*self._enter, "ipset", "list", "-name")).split()
+
+    async def _destroy(self, names: Sequence[str]) -> None:
+        for name in names:
             self._filled.pop(name, None)
-        if surplus:
-            await run(*self._enter, "ipset", "restore", stdin="".join(f"destroy {name}\n" for name in surplus))
+        if names:
+            await run(*self._enter, "ipset", "restore", stdin="".join(f"destroy {name}\n" for name in names))

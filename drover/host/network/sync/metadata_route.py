@@ -39,6 +39,13 @@ def remove_metadata_route(address: str, bridge: str) -> None:
                     raise
 
 
+def host_addresses() -> list[str]:
+    """The IPv4 addresses of this host that others can reach it at."""
+    with IPRoute() as host:
+        addresses = (each.get_attr("IFA_LOCAL") for each in host.get_addr(family=2))
+        return sorted({each for each in addresses if each and not each.startswith("127.")})
+
+
 def _check(host: IPRoute, address: str, index: int, bridge: str) -> str:
     for route in host.get_routes(family=2, dst=f"{address}/32"):
         if route.get_attr("RTA_OIF") not in (None, index):

@@ -37,6 +37,13 @@ class Sysctls:
             else:
                 self.problems.pop(name, None)
 
+    def close_loopback(self, bridges: Iterable[str]) -> None:
+        """Without our rules nobody guards what `route_localnet` opens."""
+        for bridge in bridges:
+            problem = self._set(f"net/ipv4/conf/{bridge}/route_localnet", "0")
+            if problem:
+                log.warning("sysctl.not.set", name=f"route_localnet of {bridge}", problem=problem)
+
     def _set(self, name: str, value: str) -> str:
         """Empty when the setting has the value now."""
         try:
