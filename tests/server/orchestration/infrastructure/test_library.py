@@ -69,7 +69,7 @@ def test_only_what_holds_a_network_keeps_its_image(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "network", "overhead", "file"),
-    [("vxlan", "vxlan", 50, "10-rancher-vxlan.conf"), ("ipsec", "ipsec", 98, "10-rancher.conf")],
+    [("vxlan", "vxlan", 50, "10-rancher-vxlan.conf"), ("ipsec", "ipsec", 150, "10-rancher.conf")],
 )
 def test_network_stacks_describe_their_network(name: str, network: str, overhead: int, file: str) -> None:
     services = services_of(template(name), MTU="9000", SUBNET="10.50.0.0/20", SUBNET_PREFIX="20", HOST_PORTS="false")
