@@ -6,6 +6,7 @@ A verdict that was taken is not repeated, except when the environment shows that
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -87,9 +88,9 @@ class Reports:
         return sum(news.taken != news.verdict for news in self._news.values())
 
     async def run(self) -> None:
-        authorization = aiohttp.BasicAuth(self.access_key, self.secret_key).encode()
+        login = base64.b64encode(f"{self.access_key}:{self.secret_key}".encode()).decode()
         connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=300.0)
-        headers = {"Authorization": authorization, "Content-Type": "application/json"}
+        headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
         async with (
             aiohttp.ClientSession(
                 connector=connector, headers=headers, timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()

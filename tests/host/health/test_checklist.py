@@ -8,7 +8,7 @@ import pytest
 
 from drover.client.world import Change, HealthCheck, Key, Membership, Object, Service, World
 from drover.host.health.checklist import Checklist, Differences, peers_of, target_of
-from tests.host.health.worlds import CHECK, OWN, container, full, world
+from tests.host.health.worlds import CHECK, container, full, world
 
 
 def test_a_target_with_everything_said() -> None:
@@ -155,7 +155,3 @@ def test_a_service_that_gets_a_check_has_its_containers_checked() -> None:
     found = followed.change(Service(uuid="s1", name="web", health_check=CHECK))
 
     assert [each.key for each in found.added] == ["host-1_c1_1"]
-
-
-def test_own_host_is_what_the_world_says() -> None:
-    assert world().host == OWN
