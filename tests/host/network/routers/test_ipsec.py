@@ -320,3 +320,22 @@ async def test_in_a_container_the_keeper_starts_the_controller_again(hosts: Unde
         assert await asyncio.to_thread(hosts.programs[0].wait, 10) == 0
         assert set(programs_in(first)) == {charon}, "the tunnels stay"
         assert pings(first.container, second.container_ip)
+
+
+async def test_a_tunnel_that_carries_nothing_back_is_made_anew_alone(hosts: Underlay, tmp_path: Path) -> None:
+    async with routed(hosts, tmp_path):
+        first, second, third = hosts.nodes
+        log = tmp_path / f"{first.uuid}.log"
+        drop = ("INPUT", "-i", "ipsec0", "-j", "DROP")
+        second.in_router("iptables", "-I", *drop)
+
+        def noticed() -> bool:
+            pings(first.container, second.container_ip)
+            return "tunnel.dead" in log.read_text()
+
+        await eventually(noticed, "the dead tunnel is noticed", seconds=60)
+        second.in_router("iptables", "-D", *drop)
+        await eventually(lambda: pings(first.container, second.container_ip), "it is back")
+        dead = [line for line in log.read_text().splitlines() if "tunnel.dead" in line or "tunnel.down" in line]
+        assert all(second.address in line for line in dead), "the other tunnels were left alone"
+        assert pings(first.container, third.container_ip)
