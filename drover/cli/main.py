@@ -132,7 +132,9 @@ programs.register(app)
 
 def main() -> None:
     """Entry point of the program."""
-    app(args=program_arguments(sys.argv[1:]), prog_name="drover")
+    arguments = program_arguments(sys.argv[1:])
+    programs.run_directly(arguments)
+    app(args=arguments, prog_name="drover")
 
 
 def program_arguments(arguments: list[str]) -> list[str]:

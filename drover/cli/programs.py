@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
-from collections.abc import Callable, Coroutine
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +66,12 @@ PROGRAMS = (
         help="Run the load balancer of a balancer service.",
         settings="drover.host.balancer.settings:BalancerSettings",
         run="drover.host.balancer.program:run_balancer",
+    ),
+    Program(
+        name="scheduler",
+        help="Say where containers may run, when the server asks (once an environment).",
+        settings="drover.host.scheduler.settings:SchedulerSettings",
+        run="drover.host.scheduler.program:run_scheduler",
     ),
     Program(
         name="simulate",
@@ -121,6 +129,57 @@ def register(app: typer.Typer) -> None:
                 "help_option_names": [],
             },
         )(_forward(program))
+
+
+def run_directly(arguments: Sequence[str]) -> None:
+    """Run the program that is named first, if its flags are plain to see; else return, and the parser has its say.
+
+    A host runs eight of these for ever. The parser's libraries would take 9 MB of memory in each, and a fifth of the
+    time until it works. Whatever needs them (help, an argument without a flag, anything wrong) is left to them.
+    """
+    from drover.common.logging import LEVELS, LogFormat
+    from drover.common.settings import describe
+
+    program = next((each for each in PROGRAMS if arguments and each.name == arguments[0]), None)
+    if program is None:
+        return
+    flags = _plain_flags(describe(_load(program.settings)), arguments[1:])
+    if flags is None:
+        return
+    level = flags.pop("log_level", None) or os.environ.get("DROVER_LOG_LEVEL") or "info"
+    style = flags.pop("log_format", None) or os.environ.get("DROVER_LOG_FORMAT") or "text"
+    if level.lower() not in LEVELS or style not in tuple(LogFormat):
+        return
+    try:
+        finish(lambda: _run(program, flags, level, style))
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+
+
+def _plain_flags(fields: tuple[SettingField, ...], arguments: Sequence[str]) -> dict[str, Any] | None:
+    """Values by name from `--flag value`, `--flag=value`, `--switch` and `--no-switch`; None when there is more."""
+    known = {field.flag: field for field in fields}
+    found: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        flag, equals, value = rest.pop(0).partition("=")
+        field = known.get(flag)
+        negated = known.get(flag.replace("--no-", "--", 1))
+        if field is not None and field.is_switch and not equals:
+            found[field.name] = True
+        elif field is None and negated is not None and negated.is_switch and not equals:
+            found[negated.name] = False
+        elif (field is not None and not field.is_switch) or flag in ("--log-level", "--log-format"):
+            if not equals and (not rest or rest[0].startswith("-")):
+                return None
+            given = value if equals else rest.pop(0)
+            if field is not None and field.repeated:
+                found.setdefault(field.name, []).append(given)
+            else:
+                found[flag[2:].replace("-", "_")] = given
+        else:
+            return None
+    return found
 
 
 def program_app(program: Program) -> typer.Typer:
