@@ -6,6 +6,7 @@ import pytest
 from starlette.applications import Starlette
 
 from drover.server.api.types.balancers import can_drain
+from drover.server.orchestration.context import Context
 from tests.server.api.client import ApiClient
 
 pytestmark = pytest.mark.anyio
@@ -47,18 +48,36 @@ def test_which_images_drain(image: str, standard: str, drains: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "role", "drains"),
-    [(None, "environmentAdmin,agent", "true"), ("docker:someone/lb", "environmentAdmin", None)],
+    ("launch", "role", "drains"),
+    [
+        ({}, "environmentAdmin,agent", "true"),
+        ({"imageUuid": "docker:someone/lb"}, "environmentAdmin", None),
+        ({"imageUuid": "docker:drover:1.0", "command": ["balancer"]}, "environmentAdmin,agent", "true"),
+    ],
 )
 async def test_the_standard_image_gets_an_account_to_drain(
-    owner: ApiClient, old: ApiClient, image: str | None, role: str, drains: str | None
+    owner: ApiClient, old: ApiClient, launch: dict[str, object], role: str, drains: str | None
 ) -> None:
     stack = (await new_stack(old)).replace("1e", "1st")
-    launch = {"ports": ["80:80"], **({"imageUuid": image} if image else {})}
     body = {"name": "lb", "stackId": stack, "launchConfig": launch, "lbConfig": {"portRules": []}}
     labels = (await owner.post("loadbalancerservices", body)).json["launchConfig"]["labels"]
     assert labels["io.rancher.container.agent.role"] == role
     assert labels.get("io.rancher.container.agent_service.drain_provider") == drains
+
+
+async def test_an_upgrade_keeps_what_a_balancer_needs(owner: ApiClient, old: ApiClient, context: Context) -> None:
+    stack = (await new_stack(old)).replace("1e", "1st")
+    body = {"name": "lb", "stackId": stack, "launchConfig": {"ports": ["80:80"]}, "lbConfig": {"portRules": []}}
+    made = (await owner.post("loadbalancerservices", body)).json
+    number = int(made["id"].removeprefix("1s"))
+    await context.watch.until("service", number, lambda row: row is not None and row.state == "inactive", timeout=5)
+    strategy = {"inServiceStrategy": {"launchConfig": {"imageUuid": f"docker:{STANDARD}", "labels": {"a": "b"}}}}
+    answer = await owner.post(f"loadbalancerservices/{made['id']}", strategy, query={"action": "upgrade"})
+    assert answer.status == 202, answer.json
+    launch = answer.json["launchConfig"]
+    assert launch["labels"]["a"] == "b"
+    assert launch["labels"]["io.rancher.container.create_agent"] == "true"
+    assert launch["healthCheck"]["port"] == 42
 
 
 async def test_a_balancer_of_version_1(owner: ApiClient, old: ApiClient) -> None:

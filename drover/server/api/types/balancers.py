@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from drover.placement.selectors import SelectorError, parse_selector
@@ -10,6 +11,7 @@ from drover.server.api.draft import Draft
 from drover.server.api.errors import invalid
 from drover.server.orchestration.services.links import Link, links_of, plan_links
 from drover.server.orchestration.services.membership import BY_SELECTOR
+from drover.server.orchestration.settings import Settings
 
 HEALTH_CHECK_PORT = 42
 
@@ -78,17 +80,16 @@ def _check_rule(rule: dict[str, Any], config: dict[str, Any]) -> None:
         raise invalid("MissingRequired", "defaultCertificateId", "https and tls rules need a certificate")
 
 
-def complete_balancer(draft: Draft) -> None:
+def complete_balancer(settings: Settings, launch: dict[str, Any] | None) -> None:
     """What the balancer's container needs: an account of its own, and a health check unless it has one."""
-    launch = draft.values.get("launchConfig")
     if not launch:
         return
-    settings = draft.call.context.settings
     standard = str(settings.get("lb.instance.image"))
     if not launch.get("imageUuid"):
         launch["imageUuid"] = f"docker:{standard}"
     image = str(launch["imageUuid"]).removeprefix("docker:")
-    drains = can_drain(image, standard, since=str(settings.get("loadbalancher.drain.image.version")))
+    since = str(settings.get("loadbalancher.drain.image.version"))
+    drains = can_drain(image, standard, since=since) or runs_own_balancer(launch)
     launch["labels"] = {**(_DRAINING_LABELS if drains else _AGENT_LABELS), **(launch.get("labels") or {})}
     if not launch.get("healthCheck"):
         launch["healthCheck"] = dict(_HEALTH_CHECK)
@@ -99,6 +100,13 @@ def can_drain(image: str, standard: str, *, since: str) -> bool:
     if image == standard:
         return _version(image) is None or _at_least(image, since)
     return _repository(image) == _repository(standard) and _at_least(image, since)
+
+
+def runs_own_balancer(launch: Mapping[str, Any]) -> bool:
+    """Whether a container of whatever image runs `drover balancer`."""
+    command = launch.get("command") or ()
+    words = command.split() if isinstance(command, str) else [str(word) for word in command]
+    return words[:1] == ["balancer"] or words[:2] == ["drover", "balancer"]
 
 
 def _at_least(image: str, since: str) -> bool:

@@ -58,7 +58,7 @@ async def check_service(draft: Draft) -> None:
     if draft.kind == "loadBalancerService":
         complete_legacy_balancer(draft)
         check_balancer(draft)
-        complete_balancer(draft)
+        complete_balancer(call.context.settings, draft.values.get("launchConfig"))
     if draft.creating or draft.changes("launchConfig") or draft.changes("secondaryLaunchConfigs"):
         check_configs(call, draft.kind, draft.values, draft.resulting)
     if draft.kind == "loadBalancerService":
@@ -190,6 +190,8 @@ async def prepare_service_upgrade(call: Call, record: Record, given: dict[str, A
         )
     if record.kind == "loadBalancerService" and not launch:
         raise invalid("MissingRequired", "launchConfig", "The upgrade of a load balancer needs its launchConfig")
+    if record.kind == "loadBalancerService":
+        complete_balancer(call.context.settings, launch)
     if strategy.get("startFirst") and record["retainIp"]:
         raise invalid(
             "InvalidOption", "startFirst", "startFirst is not possible for a service that retains its addresses"
