@@ -165,6 +165,39 @@ async def test_a_removed_server_finishes_what_it_has_and_may_come_back(tmp_path:
         assert {(await get(port))[1] for _ in range(4)} == {each.address for each in farm}
 
 
+async def test_sessions_of_a_former_worker_count_until_they_end(tmp_path: Path) -> None:
+    port, target = free_port(), free_port()
+    async with haproxy(tmp_path) as proxy, sites(1, port=target, delay=1.0) as farm:
+        address = farm[0].address
+        await proxy.apply(simple(port, [server(farm[0])]), NOTHING)
+        slow = asyncio.create_task(get(port))
+        async with asyncio.timeout(5):
+            while not farm[0].requests:
+                await asyncio.sleep(0.01)
+        drained = simple(port, [server(farm[0], weight=0)], custom="defaults\n timeout queue 5s")
+        assert await proxy.apply(drained, NOTHING) is Applied.RELOAD
+        assert await proxy.sessions(address) == 1
+        assert (await slow)[0] == 200
+        async with asyncio.timeout(5):
+            while await proxy.sessions(address):
+                await asyncio.sleep(0.02)
+
+
+async def test_text_that_looks_like_commands_stays_text(tmp_path: Path) -> None:
+    """Server parameters of custom text reach the runtime socket: they must not become commands of their own."""
+    port, target = free_port(), free_port()
+    async with haproxy(tmp_path) as proxy, sites(2, port=target) as farm:
+        custom = "backend web\n server $IP maxconn 50"
+        await proxy.apply(simple(port, [server(farm[0])], custom=custom), NOTHING)
+        assert await proxy.apply(simple(port, [server(each) for each in farm], custom=custom), NOTHING) is (
+            Applied.RUNTIME
+        )
+        assert {(await get(port))[1] for _ in range(4)} == {each.address for each in farm}
+        custom = "backend web\n server $IP maxconn 50;shutdown frontend web"
+        with pytest.raises(Rejected):
+            await proxy.apply(simple(port, [server(farm[0])], custom=custom), NOTHING)
+
+
 async def test_visitors_stay_on_their_server(tmp_path: Path) -> None:
     port, target = free_port(), free_port()
     async with haproxy(tmp_path) as proxy, sites(3, port=target) as farm:
