@@ -111,6 +111,7 @@ class Tunnels:
                 self.tunnels[host] = Tunnel(each, now)
         for host in self.tunnels.keys() - ends.keys():
             del self.tunnels[host]
+            metrics.forget_peer(host)
         self._own_router = own_router
         self._wanted.set()
         self._wake.set()

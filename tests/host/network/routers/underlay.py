@@ -82,6 +82,10 @@ def inside(namespace: str, work: Callable[[], T]) -> T:
     return results[0]
 
 
+def inside_command(namespace: str, *command: str) -> tuple[str, ...]:
+    return ("ip", "netns", "exec", namespace, *command)
+
+
 def sh(*command: str, stdin: str = "", check: bool = True) -> str:
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60)
     if check and done.returncode != 0:
