@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -82,7 +83,9 @@ class Upstream:
                 await asyncio.sleep(delay)
 
     async def _frames(self, session: aiohttp.ClientSession, world: World) -> AsyncGenerator[Frame, None]:
-        query = {"epoch": world.epoch, "revision": str(world.revision)} if world.loaded and world.epoch else {}
+        query = {"encoding": "deflate"}
+        if world.loaded and world.epoch:
+            query |= {"epoch": world.epoch, "revision": str(world.revision)}
         async with asyncio.timeout(CONNECT_SECONDS):
             socket = await session.ws_connect(
                 websocket_url(api_root(self.url)) + "/world",
@@ -98,8 +101,10 @@ class Upstream:
                 if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                     continue
                 try:
-                    frame = share(decode_frame(message.data))
-                except msgspec.DecodeError as error:
+                    text = _inflated(message.data) if message.type is aiohttp.WSMsgType.BINARY else message.data
+                    frame = share(decode_frame(text))
+                    del text
+                except (msgspec.DecodeError, zlib.error) as error:
                     raise UpstreamLost(f"the server sent a message that is no frame: {error}") from error
                 del message
                 self.heard = time.monotonic()
@@ -107,6 +112,15 @@ class Upstream:
                 del frame
             if (failure := socket.exception()) is not None:
                 raise UpstreamLost(f"the connection broke: {failure}")
+
+
+def _inflated(data: bytes) -> bytes:
+    """What a binary message says: a whole environment comes as raw DEFLATE."""
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    text = inflate.decompress(data, MAX_FRAME)
+    if not inflate.eof:
+        raise UpstreamLost(f"the server sent a frame that is cut off, or larger than {MAX_FRAME} bytes")
+    return text
 
 
 def api_root(url: str) -> str:

@@ -12,8 +12,10 @@ from drover.client.world.world import kind_of
 from drover.common.clock import now_ms
 from drover.server.snapshot.facts import ServiceName
 from drover.server.snapshot.formulas import formulas
-from drover.server.snapshot.frames import Frames
+from drover.server.snapshot.frames import Frames, Whole
 from drover.server.snapshot.sheet import FactKey, Sheet
+
+_WHOLE_SECONDS = 30.0
 
 
 @dataclass(slots=True)
@@ -43,6 +45,7 @@ class Environment:
         self._named: set[int] = set()
         self._keys: dict[FactKey, tuple[Key, ...]] = {}
         self._changed = asyncio.Event()
+        self._whole_expiry: asyncio.TimerHandle | None = None
 
     @property
     def revision(self) -> int:
@@ -50,6 +53,13 @@ class Environment:
 
     def objects(self) -> Collection[Object]:
         return [*self.own.values(), *(each for key, each in self.foreign.items() if key not in self.own)]
+
+    def whole(self) -> Whole:
+        """Everything, encoded; kept for a while, because whoever lost its connection is seldom alone."""
+        if self._whole_expiry is not None:
+            self._whole_expiry.cancel()
+        self._whole_expiry = asyncio.get_running_loop().call_later(_WHOLE_SECONDS, self.frames.forget_whole)
+        return self.frames.whole(self.objects)
 
     def objects_of(self, cells: Iterable[FactKey]) -> dict[Key, Object]:
         """The objects that rows stand for."""

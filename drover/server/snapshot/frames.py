@@ -7,8 +7,10 @@ that reconnects goes on where it was.
 
 from __future__ import annotations
 
+import asyncio
+import zlib
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import msgspec
@@ -16,12 +18,45 @@ import msgspec
 from drover.client.world import Change, Full, Key, Object, encode_frame
 
 _NO_HOST = b'"host":null}'
+_RAW_DEFLATE = -15
+_LEVEL = 3  # measured on 5,000 containers: 20 ms for 4 MB, and the levels above make it hardly smaller
 
 
 class _Entry(NamedTuple):
     since: int
     revision: int
     text: str
+
+
+class Whole:
+    """All objects as of a revision, encoded once; the end alone, which names the host, is each follower's own."""
+
+    def __init__(self, revision: int, frame: bytes) -> None:
+        if not frame.endswith(_NO_HOST):
+            raise ValueError("the host must be the last field of a full frame, and not be said yet")
+        self.revision = revision
+        self._common = frame.removesuffix(_NO_HOST)
+        self._deflated: bytes | None = None
+        self._deflating = asyncio.Lock()
+
+    def text(self, host: str | None) -> str:
+        return (self._common + _end(host)).decode()
+
+    async def deflated(self, host: str | None) -> bytes:
+        """The same as raw DEFLATE: a fifth of the bytes, and compressed once for all."""
+        async with self._deflating:
+            if self._deflated is None:
+                self._deflated = await asyncio.to_thread(_deflate, self._common, zlib.Z_SYNC_FLUSH)
+        return self._deflated + _deflate(_end(host), zlib.Z_FINISH)
+
+
+def _end(host: str | None) -> bytes:
+    return b'"host":' + msgspec.json.encode(host) + b"}"
+
+
+def _deflate(data: bytes, flush: int) -> bytes:
+    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE)
+    return deflate.compress(data) + deflate.flush(flush)
 
 
 class Frames:
@@ -34,7 +69,7 @@ class Frames:
         self._most_bytes = most_bytes
         self._ring: deque[_Entry] = deque()
         self._bytes = 0
-        self._whole: tuple[int, str] | None = None
+        self._whole: Whole | None = None
 
     @property
     def empty(self) -> bool:
@@ -72,22 +107,19 @@ class Frames:
             revision == self.revision or any(entry.since == revision for entry in self._ring)
         )
 
-    def whole(self, objects: Collection[Object], host: str | None) -> tuple[int, str]:
-        """A full frame for the follower on ``host`` and the revision that it is of, from where it goes on by changes.
+    def whole(self, objects: Callable[[], Collection[Object]]) -> Whole:
+        """All objects; a follower goes on from there by changes. ``objects`` gives those of the present revision.
 
-        ``objects`` are those of the present revision. An older whole is used as long as the ring leads on from it.
+        An older whole is used as long as the ring leads on from it.
         """
-        if self._whole is None or not self.knows(self._whole[0]):
-            encoded = encode_frame(Full(self.epoch, self.revision, tuple(objects)))
-            if not encoded.endswith(_NO_HOST):
-                raise AssertionError("the host must be the last field of a full frame")
-            self._whole = self.revision, encoded.removesuffix(_NO_HOST).decode()
-        revision, text = self._whole
-        return revision, f'{text}"host":{msgspec.json.encode(host).decode()}}}'
+        if self._whole is None or not self.knows(self._whole.revision):
+            self._whole = Whole(self.revision, encode_frame(Full(self.epoch, self.revision, tuple(objects()))))
+        return self._whole
 
     def greeting(self, revision: int, host: str | None) -> str:
         """What a follower that goes on from ``revision`` gets first: nothing new, but which host it is on."""
         return encode_frame(Change(self.epoch, revision, revision, host=host)).decode()
 
     def forget_whole(self) -> None:
+        """Nobody asked for it lately: give its memory back."""
         self._whole = None

@@ -46,6 +46,7 @@ class WorldServer:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         query = dict(request.query)
+        assert query.pop("encoding") == "deflate"  # this server sends everything as text all the same
         current = self.current
         if query == {"epoch": current.epoch, "revision": str(current.revision)}:
             same = Change(epoch=current.epoch, since=current.revision, revision=current.revision, host=current.host)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
+
+import pytest
+
 from drover.client.world import Change, Full, Key, Stack, World, decode_frame
 from drover.server.snapshot.frames import Frames
 
@@ -39,27 +43,36 @@ def test_a_frame_larger_than_the_ring_is_still_told() -> None:
     assert len(frames.since(0)) == 1
 
 
-def test_the_whole_names_the_host_of_the_follower() -> None:
-    frames = Frames("e", 3)
+@pytest.mark.anyio
+async def test_the_whole_names_the_host_of_the_follower() -> None:
+    whole = Frames("e", 3).whole(lambda: stacks("a"))
     for host in ("h-1", 'odd"host', None):
-        revision, text = frames.whole(stacks("a"), host)
-        decoded = decode_frame(text)
+        decoded = decode_frame(whole.text(host))
         assert isinstance(decoded, Full)
-        assert (revision, decoded.revision, decoded.host, len(decoded.objects)) == (3, 3, host, 1)
+        assert (whole.revision, decoded.revision, decoded.host, len(decoded.objects)) == (3, 3, host, 1)
+        assert zlib.decompress(await whole.deflated(host), -15).decode() == whole.text(host)
 
 
 def test_a_whole_is_encoded_once_while_the_ring_leads_on_from_it() -> None:
     frames = Frames("e", 3, most_frames=2)
-    frames.whole(stacks("a"), None)
+    first = frames.whole(lambda: stacks("a"))
     frames.add(4, stacks("b"), ())
-    revision, text = frames.whole(stacks("a", "b"), "h")
+    again = frames.whole(lambda: stacks("a", "b"))
+    assert again is first
     world = World()
-    for each in (text, *frames.since(revision)):
+    for each in (again.text("h"), *frames.since(again.revision)):
         world.apply(decode_frame(each))
-    assert (revision, sorted(world.stacks), world.host) == (3, ["a", "b"], "h")
+    assert (again.revision, sorted(world.stacks), world.host) == (3, ["a", "b"], "h")
     frames.add(5, (), ())
     frames.add(6, (), ())
-    assert frames.whole(stacks("a", "b"), None)[0] == 6
+    assert frames.whole(lambda: stacks("a", "b")).revision == 6
+
+
+def test_a_forgotten_whole_is_made_anew() -> None:
+    frames = Frames("e", 3)
+    first = frames.whole(lambda: stacks("a"))
+    frames.forget_whole()
+    assert frames.whole(lambda: stacks("a")) is not first
 
 
 def test_the_greeting_changes_nothing_but_the_host() -> None:

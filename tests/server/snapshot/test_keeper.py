@@ -113,11 +113,11 @@ async def until(condition: Callable[[], bool]) -> None:
 async def replica(environment: Environment) -> AsyncIterator[World]:
     """A world that is fed with the frames of an environment."""
     world = World()
-    revision, whole = environment.frames.whole(environment.objects(), None)
-    world.apply(decode_frame(whole))
+    whole = environment.whole()
+    world.apply(decode_frame(whole.text(None)))
 
     async def feed() -> None:
-        at = revision
+        at = whole.revision
         while True:
             await environment.wait(at)
             missed, at = environment.frames.since(at), environment.revision

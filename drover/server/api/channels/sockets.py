@@ -28,11 +28,15 @@ class Sender:
         self._socket = socket
         self._lock = asyncio.Lock()
 
-    async def send(self, frame: str) -> None:
+    async def send(self, frame: str | bytes) -> None:
+        """Text goes as a text message, bytes as a binary one."""
         async with self._lock:
             try:
                 async with asyncio.timeout(_SEND_SECONDS):
-                    await self._socket.send_text(frame)
+                    if isinstance(frame, bytes):
+                        await self._socket.send_bytes(frame)
+                    else:
+                        await self._socket.send_text(frame)
             except TimeoutError:
                 raise Ended from None
             except RuntimeError as closed:  # Starlette's word for a socket that is closed already

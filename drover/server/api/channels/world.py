@@ -3,11 +3,16 @@
 Whoever follows is a host: the agent of the host itself, or that of its metadata container. It sees the environment it
 belongs to and no other. The frames are the environment's; only the first one is the receiver's own, because it says on
 which host it is (see ``drover.client.world``).
+
+Frames are text messages. With ``encoding=deflate`` the whole comes as a binary message instead, as raw DEFLATE. Few
+wholes are on their way at a time, so that all hosts may come back at once without the server holding a copy for each.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import structlog
@@ -18,18 +23,21 @@ from drover.server.api.caller import Authenticator, Caller
 from drover.server.api.channels.sockets import TRY_AGAIN_LATER, Ended, Sender, check_origin, close, refuse
 from drover.server.api.errors import ApiError, forbidden
 from drover.server.snapshot import Environment, Snapshots
-from drover.server.snapshot.receivers import Receivers
+from drover.server.snapshot.receivers import Receiver, Receivers
 
 log = structlog.get_logger(__name__)
 
+_WHOLES_AT_A_TIME = 4
+_TURN_SECONDS = 5.0
 _MOST_PER_AGENT = 3  # a reconnecting follower may be here before its old connection is found to be dead
 
 
-class Position(NamedTuple):
-    """Where a follower says that it is."""
+class Wish(NamedTuple):
+    """Where a follower says that it is, if anywhere, and how it takes a whole."""
 
     epoch: str
     revision: int
+    deflate: bool
 
 
 class WorldStream:
@@ -43,6 +51,7 @@ class WorldStream:
         self._authenticate = authenticate
         self._revocations = revocations
         self._open: dict[int, list[asyncio.Task[None]]] = {}
+        self._wholes = asyncio.Semaphore(_WHOLES_AT_A_TIME)
 
     async def endpoint(self, socket: WebSocket) -> None:
         """The route: ``/{version}/world?epoch=…&revision=…``."""
@@ -55,12 +64,12 @@ class WorldStream:
                     "The world is for hosts: use the keys of a host's agent, or of a running system container with the "
                     "label io.rancher.container.agent_service.metadata=true"
                 )
-            position = _position(socket)
+            wish = _wish(socket)
         except ApiError as error:
             await refuse(socket, error)
             return
         await socket.accept()
-        task = asyncio.create_task(self._serve(socket, receiver.environment_id, receiver.host_uuid, position))
+        task = asyncio.create_task(self._serve(socket, receiver, wish))
         self._enter(receiver.agent_id, task)
         unwatch = self._revocations.watch(caller, lambda: _cancel(task))
         try:
@@ -98,36 +107,53 @@ class WorldStream:
         if not tasks:
             del self._open[agent_id]
 
-    async def _serve(self, socket: WebSocket, environment_id: int, host: str | None, position: Position | None) -> None:
+    async def _serve(self, socket: WebSocket, receiver: Receiver, wish: Wish) -> None:
+        sender = Sender(socket)
         try:
-            async with self._snapshots.following(environment_id) as environment, asyncio.TaskGroup() as group:
-                group.create_task(_tell(Sender(socket), environment, host, position))
+            async with self._snapshots.following(receiver.environment_id) as environment, asyncio.TaskGroup() as group:
+                group.create_task(self._tell(sender, environment, receiver.host_uuid, wish))
                 group.create_task(_notice_end(socket))
         except* (WebSocketDisconnect, Ended):
             pass  # the usual end: the follower went away
         finally:
             await close(socket, TRY_AGAIN_LATER)
 
+    async def _tell(self, sender: Sender, environment: Environment, host: str | None, wish: Wish) -> None:
+        """Send what the follower lacks, for ever. There is no queue: a slow one reads on from where it is."""
+        frames = environment.frames
+        if wish.epoch == frames.epoch and frames.knows(wish.revision):
+            at = wish.revision
+            await sender.send(frames.greeting(at, host))
+        else:
+            at = await self._send_whole(sender, environment, host, deflate=wish.deflate)
+        while True:
+            await environment.wait(at)
+            if not frames.knows(at):
+                log.info("world.follower_fell_behind", environment_id=environment.account_id, host=host)
+                at = await self._send_whole(sender, environment, host, deflate=wish.deflate)
+                continue
+            missed, at = frames.since(at), frames.revision
+            for frame in missed:
+                await sender.send(frame)
 
-async def _tell(sender: Sender, environment: Environment, host: str | None, position: Position | None) -> None:
-    """Send what the follower lacks, for ever. There is no queue: a slow one reads on from where it is."""
-    frames = environment.frames
-    if position is not None and position.epoch == frames.epoch and frames.knows(position.revision):
-        at = position.revision
-        await sender.send(frames.greeting(at, host))
-    else:
-        at, whole = frames.whole(environment.objects(), host)
-        await sender.send(whole)
-    while True:
-        await environment.wait(at)
-        if not frames.knows(at):
-            log.info("world.follower_fell_behind", environment_id=environment.account_id, host=host)
-            at, whole = frames.whole(environment.objects(), host)
-            await sender.send(whole)
-            continue
-        missed, at = frames.since(at), frames.revision
-        for frame in missed:
-            await sender.send(frame)
+    async def _send_whole(self, sender: Sender, environment: Environment, host: str | None, *, deflate: bool) -> int:
+        """Send everything; returns the revision that it is of."""
+        async with self._turn():
+            whole = environment.whole()
+            await sender.send(await whole.deflated(host) if deflate else whole.text(host))
+        return whole.revision
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One of the few places for sending a whole. Who reads too slowly does not keep the others from theirs."""
+        await self._wholes.acquire()
+        end = asyncio.get_running_loop().call_later(_TURN_SECONDS, self._wholes.release)
+        try:
+            yield
+        finally:
+            if asyncio.get_running_loop().time() < end.when():
+                end.cancel()
+                self._wholes.release()
 
 
 async def _notice_end(socket: WebSocket) -> None:
@@ -138,13 +164,14 @@ async def _notice_end(socket: WebSocket) -> None:
             raise Ended
 
 
-def _position(socket: WebSocket) -> Position | None:
-    epoch, revision = socket.query_params.get("epoch"), socket.query_params.get("revision")
-    if not epoch or not revision:
-        return None
-    if not revision.isascii() or not revision.isdigit() or len(revision) > 18:
+def _wish(socket: WebSocket) -> Wish:
+    epoch, revision = socket.query_params.get("epoch", ""), socket.query_params.get("revision", "")
+    if revision and (not revision.isascii() or not revision.isdigit() or len(revision) > 18):
         raise ApiError(400, None, "revision must be the number of the last frame that was received")
-    return Position(epoch, int(revision))
+    encoding = socket.query_params.get("encoding", "")
+    if encoding not in ("", "deflate"):
+        raise ApiError(400, None, "encoding must be deflate, or be left out")
+    return Wish(epoch if revision else "", int(revision or 0), encoding == "deflate")
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

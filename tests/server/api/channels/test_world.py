@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import zlib
+from contextlib import aclosing
 from typing import Any
 
 import aiohttp
 import pytest
 
-from drover.client.world import Change, Container, Full, Key, World, decode_frame
+from drover.client.world import Change, Container, Full, Key, Stack, World, decode_frame
 from drover.client.world.frames import Frame
+from drover.client.world.upstream import Upstream
 from drover.common.clock import now_ms
 from tests.server.api.channels.conftest import Wire
-from tests.server.api.channels.world_rows import METADATA, agent_of, change, container_on, host_of, plant
+from tests.server.api.channels.world_rows import ENVIRONMENT, METADATA, agent_of, change, container_on, host_of, plant
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +74,7 @@ async def test_strangers_and_people_stay_outside(wire: Wire) -> None:
     await host_of(wire, agent)
     assert await refused(wire, {**agent.headers, "Origin": "http://evil.example"}) == 403
     assert await refused(wire, agent.headers, "?epoch=a&revision=x") == 400
+    assert await refused(wire, agent.headers, "?encoding=br") == 400
 
 
 @pytest.mark.parametrize(
@@ -230,3 +235,55 @@ async def test_a_service_shows_its_token_to_hosts_and_to_nobody_else(wire: Wire)
     assert len(token) == 40
     async with wire.session.get(service["links"]["self"]) as response:
         assert token not in await response.text()
+
+
+async def test_a_whole_comes_deflated_to_who_asks_for_it(wire: Wire) -> None:
+    agent = await wire.register()
+    await host_of(wire, agent)
+    async with wire.socket("/v1/world?encoding=deflate", headers=agent.headers) as socket:
+        whole = decode_frame(zlib.decompress(await socket.receive_bytes(timeout=_WAIT), -15))
+        assert isinstance(whole, Full)
+        assert whole.host == "host-1"
+        await plant(wire, "stack", uuid="s", name="s")
+        change = await next_frame(socket)
+    assert isinstance(change, Change)
+    assert change.since == whole.revision
+
+
+async def test_who_reads_too_slowly_begins_anew(wire: Wire) -> None:
+    """The ring has moved on while this follower did not read: it is not told of each change, but of the outcome."""
+    agent = await wire.register()
+    await host_of(wire, agent)
+    async with wire.socket("/v1/world", headers=agent.headers) as socket:
+        world = World()
+        world.apply(await next_frame(socket))
+        environment = wire.assembly.snapshots.kept(ENVIRONMENT)
+        assert environment is not None
+        for number in range(2000):  # without giving way to whoever sends
+            environment.frames.add(environment.revision + 1, (Stack(uuid=f"s{number % 9}", name=f"{number}"),), ())
+        await plant(wire, "stack", uuid="last", name="last")
+        frames = []
+        async with asyncio.timeout(_WAIT):
+            while "last" not in world.stacks:
+                frames.append(await next_frame(socket))
+                world.apply(frames[-1])
+    assert isinstance(frames[0], Full)
+    assert len(frames) < 10
+
+
+async def test_a_hosts_upstream_understands_it_all(wire: Wire) -> None:
+    agent = await wire.register()
+    await host_of(wire, agent)
+    key, _, secret = base64.b64decode(agent.headers["Authorization"].removeprefix("Basic ")).decode().partition(":")
+    world = World()
+    async with asyncio.timeout(_WAIT), aclosing(Upstream(wire.url, key, secret).follow(world)) as deltas:
+        await anext(deltas)
+        assert list(world.hosts) == ["host-1"]
+        await plant(wire, "stack", uuid="s", name="s")
+        while "s" not in world.stacks:
+            await anext(deltas)
+    async with asyncio.timeout(_WAIT), aclosing(Upstream(wire.url, key, secret).follow(world)) as deltas:
+        await plant(wire, "stack", uuid="t", name="t")
+        while "t" not in world.stacks:
+            await anext(deltas)
+    assert world.host == "host-1"
