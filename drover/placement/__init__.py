@@ -5,7 +5,7 @@ hosts it learned elsewhere. Nothing here waits, reads or writes.
 """
 
 from drover.placement.affinity import Affinity, Subject, affinities_of, fill_macros
-from drover.placement.choose import Nowhere, Placement, Request, place
+from drover.placement.choose import Nowhere, Placement, Request, place, prioritize
 from drover.placement.container import Container, HostPort, labels_of, parse_ports
 from drover.placement.host import Host
 
@@ -23,4 +23,5 @@ __all__ = [
     "labels_of",
     "parse_ports",
     "place",
+    "prioritize",
 ]

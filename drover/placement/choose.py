@@ -25,13 +25,15 @@ class Request:
 
     ``requested_host``: the user names the host; wishes and reservations are then not looked at, ports and
     ``only_hosts`` still are. ``only_hosts``: where it is possible at all (other members of the unit, containers that
-    share volumes or the network, volumes of one host), each set with the reason to show.
+    share volumes or the network, volumes of one host), each set with the reason to show. ``order``: hosts as somebody
+    else ranks them, best first; it takes the place of our own ranking, but not of soft wishes.
     """
 
     members: tuple[Container, ...]
     affinities: tuple[Affinity, ...] = ()
     requested_host: int | None = None
     only_hosts: tuple[tuple[frozenset[int], str], ...] = ()
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,24 @@ def place(request: Request, hosts: Collection[Host]) -> Placement | Nowhere:
     return best
 
 
+def prioritize(request: Request, hosts: Iterable[Host]) -> list[Host]:
+    """All hosts that nothing speaks against, best first."""
+    return list(_fitting(request, (host for host in hosts if host.accepts)))
+
+
 def _best(request: Request, candidates: Iterable[Host]) -> Placement | None:
+    host = next(_fitting(request, candidates), None)
+    return None if host is None else Placement(host, _addresses(request.members, host))
+
+
+def _fitting(request: Request, candidates: Iterable[Host]) -> Iterator[Host]:
     soft = [each for each in request.affinities if not each.hard] if request.requested_host is None else []
     group = next((each.group for each in request.members if each.group is not None), None)
+    position = {host_id: number for number, host_id in enumerate(request.order)}
     ranked = [
         (
             sum(each.objection(host) is not None for each in soft) if soft else 0,
+            position.get(host.id, len(position)),
             host.members(group),
             _pressure(host),
             len(host.containers),
@@ -86,8 +100,7 @@ def _best(request: Request, candidates: Iterable[Host]) -> Placement | None:
     while ranked:
         host = heapq.heappop(ranked)[-1]
         if next(objections(request, host), None) is None:
-            return Placement(host, _addresses(request.members, host))
-    return None
+            yield host
 
 
 def _pressure(host: Host) -> float:

@@ -27,6 +27,7 @@ from drover.server.orchestration.instances.allocator import Allocator
 from drover.server.orchestration.instances.connect import Connector
 from drover.server.orchestration.instances.create import Create
 from drover.server.orchestration.instances.drain import BalancerDrain
+from drover.server.orchestration.instances.external_schedulers import ExternalSchedulers
 from drover.server.orchestration.instances.remove import Remove
 from drover.server.orchestration.instances.start import Start, StartTools
 from drover.server.orchestration.instances.stop import Stop
@@ -87,7 +88,9 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
 
     credentials = RegistryCredentials(store, context.vault)
     connector = Connector(store, networks, Addresses(store))
-    tools = StartTools(channel, hosts, Allocator(usage), connector, credentials, VolumePlaces(store, hosts), background)
+    schedulers = ExternalSchedulers(store, context.bus, channel, hosts, usage)
+    allocator = Allocator(usage, schedulers)
+    tools = StartTools(channel, hosts, allocator, connector, credentials, VolumePlaces(store, hosts), background)
     stop = Stop(context, channel, hosts, usage)
     drain = BalancerDrain(context, channel)
     stop.drains.append(drain)
@@ -122,7 +125,16 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
         stop=stop,
         health=health,
         tasks=tasks,
-        services=(simulated, pinger, Connections(context, agents, pinger), drain, tasks, background, *health.services),
+        services=(
+            simulated,
+            pinger,
+            Connections(context, agents, pinger),
+            drain,
+            schedulers,
+            tasks,
+            background,
+            *health.services,
+        ),
     )
 
 

@@ -7,13 +7,11 @@ guards host ports and addresses a second time through claims. A reservation last
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from drover.placement import Affinity, Container, Host, HostPort, Nowhere, Request, affinities_of, place
+from drover.placement import Affinity, Container, Host, HostPort, Nowhere, Placement, Request, affinities_of, place
 from drover.server.orchestration.instances.errors import StartFailed
 from drover.server.orchestration.instances.usage import Usage, container_of
 from drover.server.store import Changes, Record
@@ -27,21 +25,26 @@ class Allocation:
     ports: tuple[HostPort, ...]
 
 
-class Scheduler(Protocol):
-    """A program of the environment that has a say in placement."""
+class Schedulers(Protocol):
+    """The programs of an environment that have a say in placement. Both raise StartFailed when one refuses."""
 
-    async def prioritize(self, environment_id: int, members: list[Record]) -> list[str] | None:
-        """The uuids of the hosts it would take, best first; None if it has no opinion."""
+    async def prioritize(self, environment_id: int, members: Sequence[Record]) -> list[str] | None:
+        """The uuids of the hosts they would take, best first; None if nobody has an opinion."""
+        ...
+
+    async def reserve(
+        self, environment_id: int, host_uuid: str, members: Sequence[Record], *, restart: bool, force: bool
+    ) -> Mapping[int, tuple[HostPort, ...]]:
+        """Tell of a placement; the ports of containers that get others than they asked for."""
         ...
 
 
 class Allocator:
-    """Places containers. Await :meth:`ready` once; the rest is in memory."""
+    """Places containers; but for what schedulers of the environment are asked, in memory."""
 
-    def __init__(self, usage: Usage, schedulers: Iterable[Scheduler] = ()) -> None:
+    def __init__(self, usage: Usage, schedulers: Schedulers | None = None) -> None:
         self._usage = usage
-        self._schedulers = tuple(schedulers)
-        self._locks: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._schedulers = schedulers
 
     async def allocate(
         self, instance: Record, *, only_hosts: tuple[tuple[frozenset[int], str], ...] = ()
@@ -49,9 +52,42 @@ class Allocator:
         """Choose and reserve. Raises StartFailed with the reason host by host."""
         await self._usage.ready()
         environment_id = int(instance["accountId"])
-        async with self._locks[environment_id]:
-            preferred = await self._ask_schedulers(environment_id, instance)
-            return self._choose(environment_id, instance, only_hosts, preferred)
+        if self._schedulers is None:
+            return self._choose(environment_id, instance, only_hosts, None)
+        members = self._members(instance)
+        placed = self._is_placed(instance)
+        preferred = None
+        if not placed and _requested_host(members) is None:
+            preferred = await self._schedulers.prioritize(environment_id, members)
+        first = not self._is_placed(instance)  # another member of the unit may have been faster
+        allocation = self._choose(environment_id, instance, only_hosts, preferred)
+        return await self._reserve(environment_id, instance, allocation, members if first else [instance], first=first)
+
+    def _is_placed(self, instance: Record) -> bool:
+        return instance["hostId"] is not None or self._usage.place_of(instance.id) is not None
+
+    async def _reserve(
+        self, environment_id: int, instance: Record, allocation: Allocation, members: list[Record], *, first: bool
+    ) -> Allocation:
+        """Tell the schedulers, and take over the ports that they give. A refusal takes the place back."""
+        assert self._schedulers is not None
+        if not first and (instance["hostId"] is None or not allocation.ports):
+            return allocation  # told with its unit, or holding nothing that could have been taken meanwhile
+        force = _requested_host(members) is not None
+        try:
+            given = await self._schedulers.reserve(
+                environment_id, allocation.host.uuid, members, restart=not first, force=force
+            )
+        except StartFailed:
+            for each in members if first else ():
+                self._usage.release(each.id)
+            raise
+        for each in members:
+            if each.id in given:
+                container = allocation.host.containers.get(each.id)
+                if container is not None:
+                    self._usage.reserve(allocation.host, replace(container, ports=given[each.id]))
+        return replace(allocation, ports=given.get(instance.id, allocation.ports))
 
     def forget(self, instance_id: int) -> None:
         """The plan of an allocation failed: take the reservation back."""
@@ -63,14 +99,6 @@ class Allocator:
             if port.public:
                 changes.claim(port_claim(allocation.host.id, port), instance)
 
-    async def _ask_schedulers(self, environment_id: int, instance: Record) -> frozenset[str] | None:
-        allowed: frozenset[str] | None = None
-        for scheduler in self._schedulers:
-            answer = await scheduler.prioritize(environment_id, self._members(instance))
-            if answer is not None:
-                allowed = frozenset(answer) if allowed is None else allowed & frozenset(answer)
-        return allowed
-
     def _members(self, instance: Record) -> list[Record]:
         unit = instance["deploymentUnitUuid"]
         others = [each for each in self._usage.waiting(unit) if each.id != instance.id] if unit else []
@@ -81,7 +109,7 @@ class Allocator:
         environment_id: int,
         instance: Record,
         only_hosts: tuple[tuple[frozenset[int], str], ...],
-        preferred: frozenset[str] | None,
+        preferred: list[str] | None,
     ) -> Allocation:
         place_of = instance["hostId"] or self._usage.place_of(instance.id)
         if place_of is not None:
@@ -95,9 +123,7 @@ class Allocator:
             only_hosts=(*only_hosts, *self._unit_host(instance)),
         )
         hosts = self._usage.hosts(environment_id)
-        if preferred is not None and requested is None:
-            hosts = [host for host in hosts if host.uuid in preferred]
-        decision = place(request, hosts)
+        decision = place(request, hosts) if preferred is None else _among(request, hosts, preferred)
         if isinstance(decision, Nowhere):
             raise StartFailed(f"Allocation failed: {decision.message}")
         for member in request.members:
@@ -128,6 +154,22 @@ class Allocator:
         for host_id in placed:
             host = self._usage.host(host_id)
             yield frozenset({host_id}), f"the other containers of the unit are on {host.name if host else host_id}"
+
+
+def _among(request: Request, hosts: Sequence[Host], preferred: Sequence[str]) -> Placement | Nowhere:
+    """The first of the hosts that schedulers offer, in their order, that fits."""
+    offered = {host.uuid: host for host in hosts if host.uuid in preferred}
+    order = tuple(offered[each].id for each in preferred if each in offered)
+    decision = place(replace(request, order=order), list(offered.values()))
+    if isinstance(decision, Placement):
+        return decision
+    own = place(request, hosts)
+    if isinstance(own, Nowhere):
+        return own
+    return Nowhere(
+        f"No healthy hosts meet the resource constraints: the scheduler service offers {len(offered)} of {len(hosts)} "
+        f"hosts, and none of these fits, but {own.host.name} would; look at the logs of the scheduler service."
+    )
 
 
 def port_claim(host_id: int, port: HostPort) -> str:

@@ -1,0 +1,1 @@
+"""The scheduler of an environment as a program: the server asks it where containers may run."""
