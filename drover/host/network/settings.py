@@ -29,8 +29,9 @@ class NetworkManagerSettings:
         default=Path("/etc/cni"), help="Folder of <network>.d, which network drivers fill; it wins."
     )
     cni_user_dir: Path = setting(default=Path("/etc/docker/cni"), help="Folder of <network>.d, for users.")
+    # Debian's folder before those of the system: iproute2 has a program named bridge, which is no plug-in.
     cni_path: str = setting(
-        default="/opt/cni/bin:/var/lib/cni/bin:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin:/usr/lib/cni",
+        default="/opt/cni/bin:/var/lib/cni/bin:/usr/lib/cni:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin",
         env=("CNI_PATH",),
         help="Where CNI plug-ins are looked for, separated by colons.",
     )

@@ -5,6 +5,7 @@ A cable goes only on evidence: no running container has its name, twice in a row
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -66,6 +67,10 @@ def _inhabited_namespaces(host: IPRoute) -> set[int]:
         if inode in seen:
             continue
         seen.add(inode)
-        for answer in host.get_netnsid(pid=int(entry.name)):
-            found.add(int(answer["nsid"]))
+        try:
+            # -1: this namespace has no number for that one, so none of our cables ends there.
+            found.add(int(host.get_netnsid(pid=int(entry.name))["nsid"]))
+        except NetlinkError as error:
+            if error.code not in (errno.ESRCH, errno.EACCES, errno.EPERM):
+                raise
     return found
