@@ -263,7 +263,7 @@ class HAProxy:
                 yield " ".join(
                     f"add server {place} {server.address}:{server.port} {parameters} weight {server.weight}".split()
                 )
-                if backend.check is not None:
+                if "check" in parameters.split():
                     yield f"enable health {place}"
                 yield f"enable server {place}"
             case Change(before=before):

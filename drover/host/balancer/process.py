@@ -14,7 +14,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import structlog
+
 from drover.common.errors import DroverError
+
+_LOOK_SECONDS = 0.5
+
+log = structlog.get_logger(__name__)
 
 
 class ProgramMissing(DroverError):
@@ -53,6 +59,10 @@ class Daemon:
             descriptor = os.pidfd_open(self.pid)
         except ProcessLookupError:
             return
+        except OSError as error:  # an older container engine may not allow the call
+            log.debug("process.no_pidfd", pid=self.pid, reason=error.strerror)
+            await self._look_until_ended()
+            return
         loop, gone = asyncio.get_running_loop(), asyncio.Event()
         loop.add_reader(descriptor, gone.set)
         try:
@@ -62,6 +72,10 @@ class Daemon:
             os.close(descriptor)
             if self.child is not None:
                 self.child.poll()
+
+    async def _look_until_ended(self) -> None:
+        while self.alive:  # noqa: ASYNC110 - nothing tells of the end of a process that is not our child
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def send(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):

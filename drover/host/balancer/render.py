@@ -80,12 +80,14 @@ class Renderer:
         return " ".join(parts)
 
     def has_dynamic_servers(self, backend: Backend) -> bool:
-        """Whether HAProxy can add servers to this backend while it runs."""
-        algorithms = [line.split()[1] for line in self._written(backend) if line.startswith("balance ")]
-        algorithms = algorithms or [
-            line.split()[1] for line in self.custom.lines("defaults") if line.startswith("balance ")
-        ]
-        return (not algorithms or algorithms[-1] in ("roundrobin", "leastconn")) and backend.sticky is None
+        """Whether HAProxy can add servers to this backend while it runs, and they are as those from the file."""
+        written = (*self.custom.lines("defaults"), *self._written(backend))
+        algorithms = [words[1] for line in written if (words := line.split())[0] == "balance" and len(words) > 1]
+        return (
+            (not algorithms or algorithms[-1] in ("roundrobin", "leastconn"))
+            and not any(line.startswith("default-server ") for line in written)
+            and backend.sticky is None
+        )
 
     def _lines(self, model: Model) -> Iterator[str]:
         yield MARK

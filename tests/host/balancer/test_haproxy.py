@@ -115,7 +115,7 @@ async def test_weights_and_ports_change_while_it_runs(tmp_path: Path) -> None:
 async def test_a_reload_keeps_what_changed_while_it_ran(tmp_path: Path) -> None:
     """A drained server stays drained, and one that was found down stays down."""
     port, target, dead = free_port(), free_port(), free_port()
-    check = Check(port=target, interval=100, unhealthy_threshold=1, healthy_threshold=1)
+    check = Check(port=target, interval=2000, unhealthy_threshold=1, healthy_threshold=1)
     async with haproxy(tmp_path) as proxy, sites(2, port=target) as farm:
 
         def model(weight: int, custom: str = "") -> Model:
@@ -127,6 +127,8 @@ async def test_a_reload_keeps_what_changed_while_it_ran(tmp_path: Path) -> None:
         await proxy.apply(model(0), NOTHING)
         await _until_down(proxy, "127.0.7.77")
         await proxy.apply(model(0, "defaults\n timeout client 20s"), NOTHING)
+        states = {row["srv_name"]: row["srv_op_state"] for row in await proxy.server_states()}
+        assert states[Server("127.0.7.77", dead).name] == "0"
         assert {(await get(port))[1] for _ in range(6)} == {farm[1].address}
         state = layout(tmp_path).state.read_text()
         assert Server("127.0.7.77", dead).name in state

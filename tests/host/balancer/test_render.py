@@ -205,6 +205,7 @@ class TestCustomText:
         ("custom", "dynamic"),
         [("", True), ("backend web\nbalance leastconn", True), ("backend web\nbalance source", False),
          ("backend\nbalance static-rr", False), ("defaults\nbalance uri", False),
+         ("defaults\ndefault-server maxconn 5", False),
          ("defaults\nbalance uri\nbackend web\nbalance roundrobin", True)],
     )  # fmt: skip
     def test_which_backends_take_servers_while_running(self, custom: str, dynamic: bool) -> None:
