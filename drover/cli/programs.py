@@ -92,6 +92,12 @@ PROGRAMS = (
         run="drover.host.dns.program:run_dns",
     ),
     Program(
+        name="hosts-file",
+        help="Keep a container's hosts file current, for programs that do not ask a name server.",
+        settings="drover.host.dns.hosts_file:HostsFileSettings",
+        run="drover.host.dns.hosts_file:run_hosts_file",
+    ),
+    Program(
         name="healthcheck",
         help="Check the health of containers, and report it to the server.",
         settings="drover.host.health.settings:HealthcheckSettings",
