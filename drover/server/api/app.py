@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -60,6 +60,8 @@ from drover.server.store import Record
 
 log = structlog.get_logger(__name__)
 
+# Bytes that a room renders by itself, such as configuration for agents, are as small as it wants them.
+_COMPRESSED_CONTENT_TYPES = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream")
 _LINK_LIMIT = 3000  # Rancher 1.6 does not page child links; a page this long looks the same to its clients
 
 
@@ -84,7 +86,11 @@ def create_api(
 
     app = Starlette(
         routes=[*routes, *status_routes(context), *static_routes(), Route("/{path:path}", api)],
-        middleware=[Middleware(GZipMiddleware, minimum_size=1400, compresslevel=4)],
+        middleware=[
+            Middleware(
+                GZipMiddleware, minimum_size=1400, compresslevel=4, exclude_content_types=_COMPRESSED_CONTENT_TYPES
+            )
+        ],
         lifespan=lifespan,
     )
     app.state.audit = api.audit

@@ -42,6 +42,7 @@ async def download(wire: Wire, agent: Agent, query: str = "client=v2&requestedVe
         if response.status != 200:
             return response.status, []
         assert response.headers["Content-Type"] == "application/octet-stream"
+        assert "Content-Encoding" not in response.headers  # it is compressed already
     stream = zlib.decompressobj(-15)
     rest, decoder, found = stream.decompress(body).decode(), json.JSONDecoder(), []
     assert stream.eof
