@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import shutil
 import socket
 import time
@@ -77,6 +78,8 @@ async def run(options: Options) -> list[Result]:
     if missing:
         return [Result(bench=NAME, title=TITLE, skipped=f"needs the Debian packages {', '.join(missing)}")]
     rounds, seconds = (1, 1) if options.quick else (5, 5)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else max(soft, 65536), hard))
     work = options.work / NAME
     work.mkdir()
     world = MetadataWorld(_HOSTS, _SERVICES, _CONTAINERS)

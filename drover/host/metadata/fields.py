@@ -39,7 +39,10 @@ class Place(NamedTuple):
 
 
 def cased(name: str | None, version: Version) -> str | None:
-    return name.lower() if name is not None and version.lowers_names else name
+    if name is None or not version.lowers_names:
+        return name
+    lowered = name.lower()
+    return name if lowered == name else lowered  # most are lower-case already, and one copy is enough
 
 
 def container_fields(container: Container, place: Place | None, version: Version) -> dict[str, Any]:

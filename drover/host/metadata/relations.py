@@ -4,6 +4,7 @@ containers.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 
 from drover.client.world import Container, Delta, Membership, Service, World
@@ -17,7 +18,8 @@ class Relations:
         self._world = world
         self._members: defaultdict[str, set[str]] = defaultdict(set)
         self._services: defaultdict[str, set[str]] = defaultdict(set)
-        self._holders: defaultdict[str, set[str]] = defaultdict(set)
+        # Nearly every address has one holder, and there are thousands: a tuple takes a quarter of a set's memory.
+        self._holders: dict[str, tuple[str, ...]] = {}
         for container in world.containers.values():
             self._link_container(container)
         for service in world.services.values():
@@ -84,13 +86,17 @@ class Relations:
         for membership in container.memberships:
             self._members[service_key(membership)].add(container.uuid)
         if container.primary_ip:
-            self._holders[container.primary_ip].add(container.uuid)
+            self._holders[container.primary_ip] = (*self._holders.get(container.primary_ip, ()), container.uuid)
 
     def _unlink_container(self, container: Container) -> None:
         for membership in container.memberships:
             _discard(self._members, service_key(membership), container.uuid)
         if container.primary_ip:
-            _discard(self._holders, container.primary_ip, container.uuid)
+            others = tuple(each for each in self._holders[container.primary_ip] if each != container.uuid)
+            if others:
+                self._holders[container.primary_ip] = others
+            else:
+                del self._holders[container.primary_ip]
 
     def _link_service(self, service: Service) -> None:
         if service.stack_uuid is not None:
@@ -98,7 +104,8 @@ class Relations:
 
 
 def service_key(membership: Membership) -> str:
-    return f"{membership.service_uuid}_{membership.service_name}".lower()
+    """As `Service.key`. Interned: each container of a service asks for the same one and keeps it."""
+    return sys.intern(f"{membership.service_uuid}_{membership.service_name}".lower())
 
 
 def _discard(table: defaultdict[str, set[str]], key: str, member: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from drover.client.world import Container, Delta, Environment, Service, World
@@ -233,7 +234,7 @@ def _container_key(container: Container, service: Service | None) -> SortKey:
     own = (container.create_index or 0, container.name or "", container.uuid)
     if service is None:
         return (1, "", "", *own)
-    return (0, (service.stack_name or "").lower(), service.name.lower(), *own)
+    return (0, sys.intern((service.stack_name or "").lower()), sys.intern(service.name.lower()), *own)
 
 
 def _service_key(service: Service) -> SortKey:
