@@ -32,7 +32,7 @@ from drover.host.network.routers.connections import (
 )
 from drover.host.network.routers.keys import Keys
 from drover.host.network.routers.probe import answers_echo
-from drover.host.network.routers.vici_client import CharonGone, CharonRefused, Section, Vici, connect
+from drover.host.network.routers.vici_client import CharonGone, CharonRefused, Vici, connect
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +41,7 @@ PASSIVE_GRACE_SECONDS = 3.0
 ATTEMPT_SECONDS = 20.0
 ATTEMPTS_AT_A_TIME = 8
 LOADS_A_SECOND = 50
+MANY_PEERS = 100
 EVENTS = ("ike-updown", "child-updown", "ike-rekey", "child-rekey")
 
 
@@ -96,7 +97,7 @@ class Tunnels:
         self._own_router = ""
         self._keys: Keys | None = None
         self._used_key: str | None = None
-        self._loaded: dict[str, Section] = {}
+        self._loaded: dict[str, Ends | None] = {}
         self._loaded_keys: Keys | None = None
         self._wake = asyncio.Event()
         self._wanted = asyncio.Event()
@@ -180,8 +181,8 @@ class Tunnels:
                     await self._wake.wait()
             except TimeoutError:
                 continue
-            # What happens at the same moment is looked at together.
-            await asyncio.sleep(0.1)
+            # What happens at the same moment is looked at together; with many peers a look costs more.
+            await asyncio.sleep(0.1 if len(self.tunnels) < MANY_PEERS else 1.0)
 
     def _is_due(self, tunnel: Tunnel, now: float) -> bool:
         if tunnel.attempting or tunnel.child is not None or tunnel.connecting or self._loaded_keys is None:
@@ -204,7 +205,7 @@ class Tunnels:
             for name in event:
                 host = host_of(name)
                 if host is not None and host not in self.tunnels:
-                    self._loaded[name] = {}
+                    self._loaded[name] = None
 
     async def _load_keys(self, vici: Vici) -> None:
         keys = self._keys
@@ -235,16 +236,21 @@ class Tunnels:
                 await asyncio.sleep(1 / LOADS_A_SECOND)
 
     async def _load_connections(self, vici: Vici) -> None:
-        wanted: dict[str, Section] = {}
-        for tunnel in self.tunnels.values():
+        names = {tunnel.ends.name for tunnel in self.tunnels.values()}
+        for tunnel in list(self.tunnels.values()):
+            name = tunnel.ends.name
+            if self._loaded.get(name) == tunnel.ends:
+                continue
             kernel = self._charon.kernel
-            wanted |= connection(tunnel.ends, kernel.datapath, self._timing, gcm=kernel.gcm, overrides=self._overrides)
-        for name, body in wanted.items():
-            if self._loaded.get(name) != body:
-                await vici.request("load-conn", {name: body})
-                self._loaded[name] = body
-                await asyncio.sleep(1 / LOADS_A_SECOND if len(wanted) > LOADS_A_SECOND else 0)
-        for name in self._loaded.keys() - wanted.keys():
+            message = connection(tunnel.ends, kernel.datapath, self._timing, gcm=kernel.gcm, overrides=self._overrides)
+            try:
+                await vici.request("load-conn", message)
+            except CharonRefused as error:
+                tunnel.last_error = f"charon refused the connection: {error}; look at ike.conf and childsa.conf"
+                log.warning("connection.refused", peer=tunnel.ends.peer_host, reason=str(error))
+            self._loaded[name] = tunnel.ends
+            await asyncio.sleep(1 / LOADS_A_SECOND if len(names) > LOADS_A_SECOND else 0)
+        for name in self._loaded.keys() - names:
             await self._unload(vici, name)
             del self._loaded[name]
 

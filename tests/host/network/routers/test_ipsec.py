@@ -144,6 +144,11 @@ async def test_without_a_tunnel_nothing_leaves_in_the_clear(hosts: Underlay, tmp
         assert not any((ports := udp_ports(frame)) and 4789 in ports for frame in frames)
 
 
+async def is_lost(namespace: str, address: str) -> bool:
+    """Whether a packet or its answer is lost; a machine that is busy is only slow."""
+    return not await asyncio.to_thread(pings, namespace, address, seconds=5)
+
+
 def programs_in(node: Node) -> dict[int, str]:
     """The processes of a router's namespace and their names, without what they have just started."""
     found: dict[int, str] = {}
@@ -169,14 +174,16 @@ async def test_the_controllers_death_is_not_noticed(hosts: Underlay, tmp_path: P
         controller.kill()
         controller.wait(timeout=5)
         for _ in range(10):
-            lost += not await asyncio.to_thread(pings, first.container, second.container_ip)
+            lost += await is_lost(first.container, second.container_ip)
         start(hosts, first, tmp_path)
-        for _ in range(30):
-            lost += not await asyncio.to_thread(pings, first.container, second.container_ip)
-            await asyncio.sleep(0.1)
+        log = tmp_path / f"{first.uuid}.log"
+        async with asyncio.timeout(60):
+            while "key.loaded" not in log.read_text().partition("charon.adopted")[2]:
+                lost += await is_lost(first.container, second.container_ip)
+        for _ in range(10):
+            lost += await is_lost(first.container, second.container_ip)
         assert lost == 0
         assert charon_of(first) == charon, "the new controller has adopted the charon"
-        assert "charon.adopted" in (tmp_path / f"{first.uuid}.log").read_text()
 
 
 async def test_a_router_that_comes_back_replaces_its_tunnels(hosts: Underlay, tmp_path: Path) -> None:
@@ -248,8 +255,8 @@ async def test_keys_are_exchanged_without_losing_a_packet(hosts: Underlay, tmp_p
             server.keys = keys
             for _ in range(25):
                 for other in (second, third):
-                    lost += not await asyncio.to_thread(pings, first.container, other.container_ip)
-                    lost += not await asyncio.to_thread(pings, other.container, first.container_ip)
+                    lost += await is_lost(first.container, other.container_ip)
+                    lost += await is_lost(other.container, first.container_ip)
                 await asyncio.sleep(0.1)
         assert lost == 0
         for node in hosts.nodes:
@@ -298,8 +305,8 @@ async def test_renewing_keys_loses_nothing(hosts: Underlay, tmp_path: Path) -> N
                     number = (await standing()).children[0].number
                     await vici.request("rekey", {"child-id": number} if what == "child" else {"ike": name})
                     for _ in range(10):
-                        lost += not await asyncio.to_thread(pings, first.container, second.container_ip)
-                        lost += not await asyncio.to_thread(pings, second.container, first.container_ip)
+                        lost += await is_lost(first.container, second.container_ip)
+                        lost += await is_lost(second.container, first.container_ip)
             after = await standing()
         assert lost == 0
         assert int(after.number) >= int(before.number) + 4

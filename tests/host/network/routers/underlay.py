@@ -334,18 +334,18 @@ async def eventually(probe: Callable[[], object], what: str, *, seconds: float =
         raise AssertionError(f"not within {seconds} s: {what}") from None
 
 
-def pings(namespace: str, address: str, *, size: int = 28) -> bool:
-    """Whether an echo request of `size` bytes (with its headers), which may not be fragmented, is answered."""
+def pings(namespace: str, address: str, *, size: int = 28, seconds: float = 1.0) -> bool:
+    """Whether an echo request of `size` bytes (with its headers), which may not be fragmented, is answered in time."""
     ip_mtu_discover, never_fragment = 10, 2
     with inside(namespace, lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)) as echo:
-        echo.settimeout(1)
+        echo.settimeout(seconds)
         echo.setsockopt(socket.IPPROTO_IP, ip_mtu_discover, never_fragment)
         mark = secrets.token_bytes(2)
         request = b"\x08\x00\x00\x00" + mark + b"\x00\x01" + bytes(size - 28)
         request = request[:2] + struct.pack("!H", _internet_checksum(request)) + request[4:]
         try:
             echo.sendto(request, (address, 0))
-            deadline = time.monotonic() + 1
+            deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
                 packet = echo.recv(65536)
                 if packet[20] == 0 and packet[24:26] == mark:
