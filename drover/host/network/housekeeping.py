@@ -42,7 +42,9 @@ class Housekeeper:
         self._attached = attached
         self._neighbours: dict[str, str] = {}
         self._rounds = 0
+        self._macs: dict[str, str] = {}
         self._macs_checked: dict[str, str] = {}
+        self._revision: tuple[str, int] | None = None
         self._veths = VethSweeper()
         self._reaper = Reaper()
 
@@ -61,20 +63,33 @@ class Housekeeper:
                 log.warning("housekeeping.failed", error=str(error))
 
     async def _correct(self) -> None:
+        if self._revision != (self._world.epoch, self._world.revision):
+            # With thousands of containers this is the expensive part, and most of the time nothing has changed.
+            self._revision = (self._world.epoch, self._world.revision)
+            self._expect()
         if not self._settings.disable_arpsync:
             await self._correct_neighbours()
         if not self._settings.disable_macsync:
             await self._correct_macs()
 
-    async def _correct_neighbours(self) -> None:
+    def _expect(self) -> None:
         expected = expected_neighbours(self._world)
-        moved = any(mac != self._neighbours.get(address, mac) for address, mac in expected.items())
-        self._rounds = CONTAINER_ROUNDS if moved else max(0, self._rounds - 1)
+        if any(mac != self._neighbours.get(address, mac) for address, mac in expected.items()):
+            self._rounds = CONTAINER_ROUNDS
         self._neighbours = expected
+        self._macs = {
+            container.external_id: container.primary_mac_address
+            for container in self._world.containers.values()
+            if container.host_uuid == self._world.host and container.external_id and container.primary_mac_address
+        }
+
+    async def _correct_neighbours(self) -> None:
+        expected = self._neighbours
         if not expected:
             return
         corrected = await in_thread(partial(correct_host, expected))
         if self._rounds:
+            self._rounds -= 1
             pids = [each.pid for each in self._attached.values()]
             corrected += await in_thread(partial(correct_containers, expected, pids))
         if corrected:
@@ -82,18 +97,15 @@ class Housekeeper:
 
     async def _correct_macs(self) -> None:
         """Each start of a container is looked at once for each MAC that metadata names."""
-        for container in list(self._world.containers.values()):
-            attached = self._attached.get(container.external_id or "")
-            mac = container.primary_mac_address
-            if attached is None or not mac or container.host_uuid != self._world.host:
-                continue
+        for docker_id, attached in list(self._attached.items()):
+            mac = self._macs.get(docker_id)
             look = f"{attached.started_at} {mac}"
-            if self._macs_checked.get(container.uuid) == look:
+            if mac is None or self._macs_checked.get(docker_id) == look:
                 continue
-            self._macs_checked[container.uuid] = look
+            self._macs_checked[docker_id] = look
             if await in_thread(partial(correct_mac, attached.pid, mac)):
-                log.info("mac.corrected", container=container.name, mac=mac)
-        self._macs_checked = {uuid: look for uuid, look in self._macs_checked.items() if uuid in self._world.containers}
+                log.info("mac.corrected", container=docker_id[:12], mac=mac)
+        self._macs_checked = {each: look for each, look in self._macs_checked.items() if each in self._attached}
 
     async def _sweep(self) -> None:
         listed = await self._docker.containers()

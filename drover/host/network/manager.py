@@ -83,8 +83,9 @@ class NetworkManager:
                     self._by_docker_id.pop(before.external_id, None)
                 if after is not None and after.external_id:
                     self._by_docker_id[after.external_id] = after
-            self._configs.learn(self.world)
-            self.reconciler.trigger()
+            if delta.host_changed or any(key.kind in ("network", "host", "environment") for key in delta.changes):
+                self._configs.learn(self.world)
+            self.reconciler.take(delta)
 
     def _container_changed(self, container: str) -> None:
         if self._tasks is not None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from drover.client.world.follow import follow
 from drover.common.errors import DroverError
-from drover.common.status import StatusServer
 from drover.host.network.cleanup import clean_up
 from drover.host.network.docker import Docker
 from drover.host.network.manager import NetworkManager
@@ -30,7 +30,7 @@ async def run_network_manager(settings: NetworkManagerSettings) -> None:
                 raise CleanupError("not everything could be removed: " + "; ".join(problems) + ". Run it again.")
             return
         manager = NetworkManager(settings, docker, follow=follow)
-        async with StatusServer(settings.status_listen, manager.status):
+        async with _status_page(settings.status_listen, manager):
             serving = asyncio.create_task(manager.run(), name="manager")
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -40,3 +40,12 @@ async def run_network_manager(settings: NetworkManagerSettings) -> None:
             except asyncio.CancelledError:
                 if not serving.cancelled():
                     raise
+
+
+def _status_page(listen: str, manager: NetworkManager) -> AbstractAsyncContextManager[object]:
+    if not listen:
+        return nullcontext()
+    # A web server takes memory on every host: only where somebody asked for it.
+    from drover.common.status import StatusServer
+
+    return StatusServer(listen, manager.status)

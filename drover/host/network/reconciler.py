@@ -18,7 +18,7 @@ from prometheus_client import Counter, Histogram
 from pyroute2.netlink.exceptions import NetlinkError
 
 from drover.client.network_policy import PolicyError, parse_policy
-from drover.client.world import World
+from drover.client.world import Container, Delta, Object, World
 from drover.host.network.cleanup import clean_up
 from drover.host.network.commands import CommandError
 from drover.host.network.namespaces import in_thread
@@ -81,6 +81,19 @@ class Reconciler:
         """A pass is due. An engine that came back may have put its own rules before ours."""
         self._engine_came_back |= engine_came_back
         self._wake.set()
+
+    def take(self, delta: Delta) -> None:
+        """The world changed: a pass is due when that can matter to this host.
+
+        Other hosts' containers matter to policies alone, and most changes of a large environment are theirs.
+        """
+        own, everywhere = self._world.host, self._policy is None or bool(self._policy.rules)
+        for key, (before, after) in delta.changes.items():
+            if everywhere or key.kind != "container" or own in (_host_of(before), _host_of(after)):
+                self.trigger()
+                return
+        if delta.host_changed:
+            self.trigger()
 
     async def run(self) -> None:
         """Never returns; a failed pass is logged and tried again."""
@@ -257,3 +270,7 @@ class Reconciler:
             "policy": {"sets": len(self._policy.sets) if self._policy else 0, "problem": self._policy_problem},
             "sysctls": dict(self._sysctls.problems),
         }
+
+
+def _host_of(each: Object | None) -> str | None:
+    return each.host_uuid if isinstance(each, Container) else None
