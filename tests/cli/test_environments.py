@@ -9,11 +9,25 @@ from tests.wire import WireServer
 
 def test_create_from_a_template(server: WireServer, drover: Run) -> None:
     template = server.add("projectTemplate", name="Cattle")
-    created = drover("env", "create", "staging")
+    created = drover("env", "create", "--template", "cattle", "staging")
     assert created.exit_code == 0, created.stderr
     assert server.bodies == [{"name": "staging", "projectTemplateId": template["id"]}]
     assert created.stdout.strip() in server.resources
     assert drover("environment", "create", "-t", "Swarm", "x").exit_code == 3
+
+
+def test_without_a_template_the_server_decides(server: WireServer, drover: Run) -> None:
+    created = drover("env", "create", "staging")
+    assert created.exit_code == 0, created.stderr
+    assert server.bodies == [{"name": "staging"}]
+
+
+def test_upgrade(server: WireServer, drover: Run) -> None:
+    raw = server.add("project", name="staging", actions=["upgrade"])
+    result = drover("env", "upgrade", "staging")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.strip() == raw["id"]
+    assert any(request.endswith("action=upgrade") for request in server.requests)
 
 
 def test_activate_deactivate_remove(server: WireServer, drover: Run) -> None:

@@ -47,18 +47,20 @@ def list_environments(ctx: typer.Context, show_all: All = False, quiet: Quiet = 
 def create(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME")],
-    template: Annotated[str, typer.Option("--template", "-t", help="Name or id of the template.")] = "Cattle",
+    template: Annotated[
+        str, typer.Option("--template", "-t", help="Name or id of the template; without it, the server's default.")
+    ] = "",
     wait: Wait = False,
     timeout: Timeout = None,
 ) -> None:
     """Create an environment and print its id."""
 
     async def work(session: Session) -> None:
-        from drover.client.lookup import lookup
-
-        chosen = await lookup(session.client, template, ["projectTemplate"])
+        body = {"name": name}
+        if template:
+            body["projectTemplateId"] = (await _template(session, template)).id
         root = session.client.unscoped()
-        project = await root.create("project", {"name": name, "projectTemplateId": chosen.id})
+        project = await root.create("project", body)
         typer.echo(project.id)
         if wait or session.options.wait:
             limit = session.options.timeout if timeout is None else timeout
@@ -91,6 +93,24 @@ def activate(ctx: typer.Context, names: Names) -> None:
 def deactivate(ctx: typer.Context, names: Names) -> None:
     """Deactivate environments; only their owners see them then."""
     _act(ctx, names, "deactivate")
+
+
+@app.command("upgrade")
+def upgrade(ctx: typer.Context, names: Names, wait: Wait = False, timeout: Timeout = None) -> None:
+    """Bring the infrastructure stacks of environments to the version of the server."""
+
+    async def work(session: Session) -> None:
+        root = session.client.unscoped()
+        projects = await _projects(session, names)
+        for project in projects:
+            await root.action(project, "upgrade")
+            typer.echo(project.id)
+        if wait or session.options.wait:
+            limit = session.options.timeout if timeout is None else timeout
+            for project in projects:
+                await root.wait(project, timeout=limit)
+
+    run(ctx, work)
 
 
 @templates.command("ls")
@@ -153,6 +173,16 @@ async def _projects(session: Session, names: list[str]) -> list[Resource]:
     from drover.client.lookup import lookup
 
     return [await lookup(session.client, name, ["project"]) for name in names]
+
+
+async def _template(session: Session, text: str) -> Resource:
+    """A template by its id, or by its name in any case."""
+    from drover.client.lookup import lookup
+
+    for each in await session.client.unscoped().list("projectTemplate"):
+        if text == each.id or text.casefold() == each.name.casefold():
+            return each
+    return await lookup(session.client, text, ["projectTemplate"])
 
 
 def _template_document(template: Resource) -> dict[str, Any]:
