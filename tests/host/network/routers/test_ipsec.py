@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 
 from drover.host.network.routers.associations import Association, read_associations
+from drover.host.network.routers.connections import Datapath, Ends, Form, Timing, agreed_form, connection
 from drover.host.network.routers.vici_client import connect
 
 from .underlay import (
@@ -346,3 +347,32 @@ async def test_a_tunnel_that_carries_nothing_back_is_made_anew_alone(hosts: Unde
         dead = [line for line in log.read_text().splitlines() if "tunnel.dead" in line or "tunnel.down" in line]
         assert all(second.address in line for line in dead), "the other tunnels were left alone"
         assert pings(first.container, third.container_ip)
+
+
+async def test_a_peer_in_user_space_narrows_what_it_is_offered(hosts: Underlay, tmp_path: Path) -> None:
+    """What hosts with kernel ESP rely on: offered everything, the answer is the two routers' addresses."""
+    async with routed(hosts, tmp_path):
+        first, second, _ = hosts.nodes
+        hosts.programs[0].kill()
+        hosts.programs[0].wait(timeout=5)
+        ends = Ends(first.address, first.router_ip, second.address, second.router_ip)
+        message = connection(ends, Datapath.KERNEL, Timing())
+        child = message[ends.name]["children"][f"child-{second.address}"]
+        del child["policies"], child["reqid"]  # what user space cannot do; it is no part of the exchange
+        async with connect(tmp_path / first.uuid / "charon.vici") as vici:
+            await vici.request("load-conn", message)
+            await vici.stream(
+                "initiate",
+                "control-log",
+                {"ike": ends.name, "child": f"child-{second.address}", "timeout": "20000"},
+                timeout=30,
+            )
+            found = await vici.stream("list-sas", "list-sa", {"ike": ends.name})
+        children = [
+            each
+            for event in found
+            for each in event[ends.name]["child-sas"].values()
+            if each["name"] == f"child-{second.address}"
+        ]
+        assert [each["remote-ts"] for each in children] == [[f"{second.router_ip}/32"]]
+        assert agreed_form(children[0]) is Form.TUNNEL
