@@ -86,6 +86,8 @@ class NetworkManager:
             if delta.host_changed or any(key.kind in ("network", "host", "environment") for key in delta.changes):
                 self._configs.learn(self.world)
             self.reconciler.take(delta)
+            for container in self.attacher.given_up():
+                self._container_changed(container)
 
     def _container_changed(self, container: str) -> None:
         if self._tasks is not None:

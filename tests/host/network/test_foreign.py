@@ -81,6 +81,14 @@ def test_a_missing_plugin_is_named(host: LonelyHost):
         assert "failed to find CNI plug-in 'no-such'" in error
 
 
+def test_a_network_that_comes_late_is_joined_after_all(host: LonelyHost):
+    with ManagerProcess(host, attach_tries=1) as manager:
+        waiting = host.start("10.42.7.9")
+        assert "knows no network named ipsec" in manager.attached(waiting)["error"]
+        manager.show(frame(*stock()))
+        eventually(lambda: manager.outcome(waiting).get("ip4"), what=f"the container is attached: {manager.log()}")
+
+
 def test_a_plugin_that_fails_is_tried_again(host: LonelyHost):
     plugins = host.folder / "plugins"
     plugins.mkdir()

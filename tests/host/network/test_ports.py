@@ -8,13 +8,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.host.network.lonely_host import LonelyHost, ManagerProcess, eventually, lonely_host
+from tests.host.network.lonely_host import IMAGE, LonelyHost, ManagerProcess, eventually, lonely_host
 from tests.host.network.worlds import container, frame, stock
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 OUTSIDE = "192.0.2.77"
 INSIDE = "192.0.2.1"
+SERVER = (
+    "busybox mkdir -p /tmp/cgi-bin; echo '#!/bin/sh' >/tmp/cgi-bin/who; "
+    "echo 'echo; echo from=$REMOTE_ADDR' >>/tmp/cgi-bin/who; busybox chmod +x /tmp/cgi-bin/who; "
+    "exec httpd -f -p 80 -h /tmp"
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +55,7 @@ def manager(host: LonelyHost) -> Iterator[ManagerProcess]:
 def web(host: LonelyHost, manager: ManagerProcess) -> str:
     """A web server behind port 8080 of the host; it shows who asks."""
     manager.show(frame(*stock()))
-    script = (
-        "busybox mkdir -p /tmp/cgi-bin; echo '#!/bin/sh' >/tmp/cgi-bin/who; "
-        "echo 'echo; echo from=$REMOTE_ADDR' >>/tmp/cgi-bin/who; busybox chmod +x /tmp/cgi-bin/who; "
-        "exec httpd -f -p 80 -h /tmp"
-    )
-    server = host.start("10.42.7.9", "sh", "-c", script)
+    server = host.start("10.42.7.9", "sh", "-c", SERVER)
     manager.attached(server)
     manager.show(
         frame(*stock(container("web", "10.42.7.9", docker_id=server, ports=("0.0.0.0:8080:80/tcp",))), revision=2)
@@ -96,6 +96,15 @@ def test_from_another_container_and_from_itself(host: LonelyHost, web: str, outs
     for container_id in (other, web):
         answer = eventually(lambda each=container_id: ask(host, f"{INSIDE}:8080", container=each))
         assert answer.startswith("from=")
+
+
+def test_the_metadata_service_sees_a_containers_own_address(host: LonelyHost, web: str, outside: str):
+    script = "ip addr add 169.254.169.250/32 dev eth0; " + SERVER
+    metadata = host.docker(
+        *("run", "--detach", "--cap-add=NET_ADMIN", "--entrypoint", "sh", IMAGE, "-c", script),
+    )
+    assert eventually(lambda: ask(host, "169.254.169.250:80", container=web)) == "from=10.42.7.9"
+    host.docker("rm", "--force", metadata)
 
 
 def test_the_container_reaches_the_world_with_the_hosts_address(host: LonelyHost, web: str, outside: str):

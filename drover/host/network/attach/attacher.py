@@ -87,6 +87,7 @@ class Attacher:
         self.attached: dict[str, Attached] = {}
         self.errors: dict[str, str] = {}
         """The last error of containers that are not attached, by Docker id."""
+        self._given_up: set[str] = set()
 
     async def handle(self, container: str) -> None:
         """Brings one container's attachment in line with what the engine says. Logs what cannot be done."""
@@ -105,6 +106,14 @@ class Attacher:
                 log.warning("attach.unknown", container=container[:12], error=str(error))
         if container not in self.attached and not lock.locked():
             self._locks.pop(container, None)
+
+    def given_up(self) -> list[str]:
+        """Containers that wait for a network although all tries are over; each is named once.
+
+        Worth another try when the world changes: on a host that has just started, metadata may come late.
+        """
+        found, self._given_up = sorted(self._given_up), set()
+        return found
 
     async def _up(self, inspect: Inspect, begun: float) -> None:
         if self._edit_dns and wants_dns(inspect):
@@ -152,6 +161,7 @@ class Attacher:
             log.debug("attach.retry", container=inspect.id[:12], network=network, error=problem)
             await asyncio.sleep(FIRST_PAUSES[attempt] if attempt < len(FIRST_PAUSES) else RETRY_PAUSE)
         log.error("attach.failed", container=inspect.id[:12], network=network, error=problem)
+        self._given_up.add(inspect.id)
         self._outcomes.write_error(inspect.id, inspect.state.started_at, problem)
         return None
 
@@ -200,6 +210,7 @@ class Attacher:
     async def _down(self, container: str, inspect: Inspect | None) -> None:
         known = self.attached.pop(container, None)
         self.errors.pop(container, None)
+        self._given_up.discard(container)
         network = known.network if known else wanted_network(inspect) if inspect else ""
         if known is None and not network and not self._foreign.attached(container):
             return
