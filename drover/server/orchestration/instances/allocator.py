@@ -7,11 +7,24 @@ guards host ports and addresses a second time through claims. A reservation last
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from drover.placement import Affinity, Container, Host, HostPort, Nowhere, Placement, Request, affinities_of, place
+from drover.placement import (
+    Affinity,
+    Container,
+    Host,
+    HostPort,
+    Nowhere,
+    Placement,
+    Request,
+    Subject,
+    affinities_of,
+    place,
+)
 from drover.server.orchestration.instances.errors import StartFailed
 from drover.server.orchestration.instances.usage import Usage, container_of
 from drover.server.store import Changes, Record
@@ -40,11 +53,12 @@ class Schedulers(Protocol):
 
 
 class Allocator:
-    """Places containers; but for what schedulers of the environment are asked, in memory."""
+    """Places containers: in memory, but for what schedulers of the environment are asked."""
 
     def __init__(self, usage: Usage, schedulers: Schedulers | None = None) -> None:
         self._usage = usage
         self._schedulers = schedulers
+        self._locks: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def allocate(
         self, instance: Record, *, only_hosts: tuple[tuple[frozenset[int], str], ...] = ()
@@ -54,14 +68,15 @@ class Allocator:
         environment_id = int(instance["accountId"])
         if self._schedulers is None:
             return self._choose(environment_id, instance, only_hosts, None)
-        members = self._members(instance)
-        placed = self._is_placed(instance)
-        preferred = None
-        if not placed and _requested_host(members) is None:
-            preferred = await self._schedulers.prioritize(environment_id, members)
-        first = not self._is_placed(instance)  # another member of the unit may have been faster
-        allocation = self._choose(environment_id, instance, only_hosts, preferred)
-        return await self._reserve(environment_id, instance, allocation, members if first else [instance], first=first)
+        # One after another: what schedulers offer the next container depends on where this one went.
+        async with self._locks[environment_id]:
+            first = not self._is_placed(instance)
+            members = self._members(instance) if first else [instance]
+            preferred = None
+            if first and _requested_host(members) is None:
+                preferred = await self._schedulers.prioritize(environment_id, members)
+            allocation = self._choose(environment_id, instance, only_hosts, preferred)
+            return await self._reserve(environment_id, instance, allocation, members, first=first)
 
     def _is_placed(self, instance: Record) -> bool:
         return instance["hostId"] is not None or self._usage.place_of(instance.id) is not None
@@ -190,7 +205,9 @@ def _requested_host(members: list[Record]) -> int | None:
 
 
 def _affinities(members: list[Record]) -> Iterable[Affinity]:
-    return dict.fromkeys(wish for each in members for wish in affinities_of(each["labels"], each["environment"]))
+    wishes = dict.fromkeys(wish for each in members for wish in affinities_of(each["labels"], each["environment"]))
+    failed = {int(host_id) for each in members for host_id in each["avoidedHostIds"] or ()}
+    return [*wishes, *(Affinity(Subject.HOST, "id", str(each), wanted=False, hard=False) for each in sorted(failed))]
 
 
 def _with_ports(container: Container, ports: tuple[HostPort, ...] | None) -> Container:
