@@ -52,7 +52,7 @@ class Networks:
         self._networks = Mirror(store, "network")
         self._subnets = Mirror(store, "subnet")
         self._by_account: dict[int, dict[int, Record]] = {}
-        self._subnet_of: dict[int, Record] = {}
+        self._subnets_of: dict[int, dict[int, Record]] = {}
         self._making: dict[int, asyncio.Task[None]] = {}
         self._networks.on_change(self._index_network)
         self._subnets.on_change(self._index_subnet)
@@ -69,7 +69,9 @@ class Networks:
         return self._networks.get(network_id)
 
     def subnet(self, network_id: int) -> Record | None:
-        return self._subnet_of.get(network_id)
+        """The subnet that addresses of a network come from: its first one."""
+        subnets = self._subnets_of.get(network_id)
+        return subnets[min(subnets)] if subnets else None
 
     async def choose(self, account_id: int, mode: str | None, labels: Mapping[str, Any]) -> Record:
         """The network a new container asks for. Raises NoSuchNetwork, or NetworkPending when it is on its way."""
@@ -135,10 +137,11 @@ class Networks:
         row = after or before
         if row is None:
             return
+        subnets = self._subnets_of.setdefault(int(row["networkId"]), {})
         if after is None:
-            self._subnet_of.pop(int(row["networkId"]), None)
+            subnets.pop(row.id, None)
         else:
-            self._subnet_of[int(row["networkId"])] = after
+            subnets[row.id] = after
 
 
 def awaits_stacks(environment: Record) -> bool:
