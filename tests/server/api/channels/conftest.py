@@ -59,14 +59,15 @@ class Wire:
                 _, key = await self.call("GET", key["links"]["self"])
         return {"Authorization": aiohttp.encode_basic_auth(created["publicValue"], created["secretValue"])}
 
-    async def register(self, number: int = 0) -> Agent:
+    async def register(self, number: int = 0, uri_format: str = "event://%s") -> Agent:
         """An agent as a host's would register; its keys."""
         token = await self.create("registrationtokens")
         while token["state"] != "active":
             _, token = await self.call("GET", token["links"]["self"])
         own = {"Authorization": aiohttp.encode_basic_auth("registrationToken", token["token"])}
         key = f"{number:0128x}"
-        status, _ = await self.call("POST", f"{self.url}/v1/register", {"key": key}, **own)
+        body = {"key": key, "agentUriFormat": uri_format}
+        status, _ = await self.call("POST", f"{self.url}/v1/register", body, **own)
         assert status == 201
         async with asyncio.timeout(_WAIT):
             while True:
@@ -75,7 +76,7 @@ class Wire:
                     break
                 await asyncio.sleep(0.02)
         keys = found["data"][0]
-        agents = await self.assembly.context.store.find_by("agent", uri=f"event://{keys['uuid']}")
+        agents = await self.assembly.context.store.find_by("agent", uri=uri_format.replace("%s", keys["uuid"]))
         header = aiohttp.encode_basic_auth(keys["accessKey"], keys["secretKey"])
         return Agent(agents[0].id, {"Authorization": header})
 

@@ -15,7 +15,7 @@ from drover.client.world import Change, Container, Full, Key, Stack, World, deco
 from drover.client.world.frames import Frame
 from drover.client.world.upstream import Upstream
 from drover.common.clock import now_ms
-from tests.server.api.channels.conftest import Wire
+from tests.server.api.channels.conftest import Wire, frame
 from tests.server.api.channels.world_rows import ENVIRONMENT, METADATA, agent_of, change, container_on, host_of, plant
 
 pytestmark = pytest.mark.anyio
@@ -287,3 +287,66 @@ async def test_a_hosts_upstream_understands_it_all(wire: Wire) -> None:
         while "t" not in world.stacks:
             await anext(deltas)
     assert world.host == "host-1"
+
+
+async def test_a_service_comes_to_life_before_the_eyes_of_its_hosts(wire: Wire) -> None:
+    """The whole way, with a simulated host. A container that is seen at all is seen with its address."""
+    agent = await wire.register(uri_format="sim://%s")
+    async with asyncio.timeout(_WAIT):
+        while not await wire.assembly.context.store.find_by("host", agentId=agent.id, state="active"):
+            await asyncio.sleep(0.02)
+    stack = await wire.create("stacks", name="Shop")
+    world = World()
+    addresses: list[tuple[str, str | None]] = []
+    async with wire.socket("/v1/world", headers=agent.headers) as socket:
+        world.apply(await next_frame(socket))
+        service = await wire.create(
+            "services",
+            name="Web",
+            stackId=stack["id"],
+            scale=3,
+            startOnCreate=True,
+            launchConfig={"imageUuid": "docker:web", "labels": {"tier": "front"}},
+            secondaryLaunchConfigs=[{"name": "log", "imageUuid": "docker:log"}],
+        )
+        async with asyncio.timeout(_WAIT):
+            while [each.state for each in world.containers.values()] != ["running"] * 6:
+                delta = world.apply(await next_frame(socket))
+                addresses.extend((each.uuid, each.primary_ip) for _, each in delta.of("container") if each)
+    assert set(addresses) == {(each.uuid, each.primary_ip) for each in world.containers.values()}
+    assert len({each.primary_ip for each in world.containers.values()} - {None}) == 6
+    assert {each.host_uuid for each in world.containers.values()} == {world.host}
+    places = sorted(
+        (place.service_uuid, place.service_name) for c in world.containers.values() for place in c.memberships
+    )
+    assert places == sorted([(service["uuid"], "Web")] * 3 + [(service["uuid"], "log")] * 3)
+    primary, sidekick = (world.services[f"{service['uuid']}_{name}"] for name in ("web", "log"))
+    assert (primary.labels["tier"], primary.sidekicks, sidekick.primary_service_name) == ("front", ("log",), "Web")
+    assert primary.stack_name == "Shop"
+
+
+async def test_a_containers_address_is_known_while_its_host_starts_it(wire: Wire) -> None:
+    """The test is the host: it holds the command back until the address has arrived here."""
+    agent = await wire.register()
+    await plant(wire, "host", uuid="host-1", kind="sim", agentId=agent.id, agentIpAddress="172.16.0.5", hostname="h")
+    names = "eventNames=compute.instance.activate"
+    world = World()
+    async with (
+        wire.socket(f"/v1/subscribe?{names}", headers={**agent.headers, "X-Drover-Channel": "1"}) as commands,
+        wire.socket("/v1/world", headers=agent.headers) as socket,
+    ):
+        world.apply(await next_frame(socket))
+        created = await wire.create("containers", imageUuid="docker:a", name="c", labels={"a": "b"})
+        command = await frame(commands, lambda each: each["name"] == "compute.instance.activate")
+        shown = await until(socket, world, created["uuid"])
+        assert (shown.state, shown.host_uuid, shown.labels["a"]) == ("starting", "host-1", "b")
+        assert shown.primary_ip is not None
+        done = {"instanceHostMap": {"instance": {"externalId": "docker-id"}}}
+        await commands.send_json(
+            {"publish": {"name": command["replyTo"], "previousIds": [command["id"]], "data": done}}
+        )
+        async with asyncio.timeout(_WAIT):
+            while world.containers[shown.uuid].state != "running":
+                world.apply(await next_frame(socket))
+    assert world.containers[shown.uuid].external_id == "docker-id"
+    assert world.containers[shown.uuid].primary_ip == shown.primary_ip
