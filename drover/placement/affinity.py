@@ -30,6 +30,7 @@ class Subject(StrEnum):
     HOST_LABEL = "host_label"
     CONTAINER_LABEL = "container_label"
     CONTAINER = "container"
+    HOST = "host"  # no label says this: it is our own wish, by the host's id
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Affinity:
             return None
         if self.subject is Subject.HOST_LABEL:
             return self._label_objection(host)
+        if self.subject is Subject.HOST:
+            return f"is not host {self.value}" if self.wanted else "a container failed here a short while ago"
         what = f"container {self.value}" if self.subject is Subject.CONTAINER else f"container labelled {self._pair}"
         return f"no {what}" if self.wanted else f"has a {what}"
 
@@ -59,6 +62,8 @@ class Affinity:
                 return host.has_label(self.key, self.value)
             case Subject.CONTAINER:
                 return host.has_container(self.value)
+            case Subject.HOST:
+                return str(host.id) == self.value
 
     def _label_objection(self, host: Host) -> str:
         found = host.labels.get(self.key)

@@ -107,7 +107,19 @@ class Target:
         return any(self.verdict_of(vote) == health for vote in self.votes.values())
 
 
-_KEPT = ("uuid", "kind", "name", "state", "accountId", "hostId", "serviceId", "stackId", "startCount", "system")
+_KEPT = (
+    "uuid",
+    "kind",
+    "name",
+    "state",
+    "accountId",
+    "hostId",
+    "serviceId",
+    "stackId",
+    "startCount",
+    "system",
+    "deploymentUnitUuid",
+)
 _KEPT_HEALTH = ("healthState", "healthUpdated", "transitioning", "transitioningMessage", "transitioningProgress")
 
 

@@ -16,8 +16,9 @@ from drover.common.clock import now_ms
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.durations import seconds
 from drover.server.orchestration.health.book import INITIALIZING, REINITIALIZING, Book, Target
+from drover.server.orchestration.health.recreations import plan_failure
 from drover.server.orchestration.instances.plan import plan_stop_and_remove
-from drover.server.store import StoreError
+from drover.server.store import Record, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +69,9 @@ class Deadlines:
 
         A time-out of zero lasted until the next look in the original, and does so here.
         """
-        if target.check.strategy == "none" or target.health not in (INITIALIZING, REINITIALIZING):
+        if not target.running or target.check.strategy == "none":
+            return None
+        if target.health not in (INITIALIZING, REINITIALIZING):
             return None
         given = target.check.initializing_timeout
         if target.health == REINITIALIZING:
@@ -95,8 +98,15 @@ class Deadlines:
         planned = plan_stop_and_remove(self._context, changes, target.record)
         if planned is target.record:
             return  # it is on its way out
+        unit = await self._unit(target)
+        if unit is not None:
+            plan_failure(changes, unit, target.record["hostId"], now_ms())
         log.info("health.timed_out", instance_id=target.id, health=target.health)
         try:
             await self._context.store.commit(changes)
         except StoreError as moved:
             log.debug("health.moved_on", instance_id=target.id, reason=str(moved))
+
+    async def _unit(self, target: Target) -> Record | None:
+        uuid = target.record["deploymentUnitUuid"]
+        return None if not uuid else await self._context.store.first("deploymentUnit", uuid=uuid, removed=None)

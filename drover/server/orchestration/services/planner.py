@@ -24,13 +24,18 @@ class NewUnit:
 
 @dataclass(slots=True)
 class Steps:
-    """What one pass does. ``waiting`` is true when members are still on their way to where they belong."""
+    """What one pass does. ``waiting`` is true when members are still on their way to where they belong.
+
+    ``recreate`` are the units that are replaced for their health; ``postponed`` more have to wait for their turn.
+    """
 
     new_units: list[NewUnit] = field(default_factory=list)
     new_members: list[tuple[Unit, LaunchConfig]] = field(default_factory=list)
     remove_units: list[Unit] = field(default_factory=list)
     remove_members: list[Member] = field(default_factory=list)
     start: list[Member] = field(default_factory=list)
+    recreate: list[Unit] = field(default_factory=list)
+    postponed: int = 0
     waiting: bool = False
     more: bool = False
 
@@ -39,11 +44,18 @@ class Steps:
         return bool(self.new_units or self.new_members or self.remove_units or self.remove_members or self.start)
 
 
-def plan(spec: ServiceSpec, digest: Digest, *, hosts: Collection[int], held: Collection[str] = ()) -> Steps:
+def plan(
+    spec: ServiceSpec,
+    digest: Digest,
+    *,
+    hosts: Collection[int],
+    held: Collection[str] = (),
+    recreations: int | None = None,
+) -> Steps:
     """One pass.
 
     ``hosts`` are those that a global service must run on (ignored otherwise); ``held`` names units whose repair is
-    postponed because it failed a moment ago.
+    postponed because it failed a moment ago; ``recreations`` is how many units may be replaced for their health.
     """
     steps = Steps()
     if not spec.configs:
@@ -51,7 +63,7 @@ def plan(spec: ServiceSpec, digest: Digest, *, hosts: Collection[int], held: Col
     doomed = _surplus(spec, digest, hosts)
     steps.remove_units.extend(doomed[:LARGEST_STEP])
     steps.more = len(doomed) > LARGEST_STEP
-    _repair(spec, digest, steps, {unit.uuid for unit in doomed}, held)
+    _repair(spec, digest, steps, {unit.uuid for unit in doomed}, held, recreations)
     if spec.is_global:
         _fill_hosts(digest, hosts, steps)
     else:
@@ -92,13 +104,23 @@ def _doubles(digest: Digest) -> list[Unit]:
     return doubles
 
 
-def _repair(spec: ServiceSpec, digest: Digest, steps: Steps, doomed: set[str], held: Collection[str]) -> None:
+def _repair(
+    spec: ServiceSpec,
+    digest: Digest,
+    steps: Steps,
+    doomed: set[str],
+    held: Collection[str],
+    recreations: int | None,
+) -> None:
     for unit in list(digest.by_status[Status.BROKEN].values()):
         if unit.record is not None and unit.uuid not in doomed:
             _replace(spec, unit, {m.config for m in unit.living() if m.state in BROKEN}, steps)
-    for unit in _to_recreate(spec, digest):
-        if unit.uuid not in doomed:
-            _replace(spec, unit, {m.config for m in unit.living()}, steps)
+    unhealthy = [unit for unit in _to_recreate(spec, digest) if unit.uuid not in doomed]
+    steps.recreate = unhealthy[:recreations]
+    steps.postponed = len(unhealthy) - len(steps.recreate)
+    steps.waiting = steps.waiting or steps.postponed > 0
+    for unit in steps.recreate:
+        _replace(spec, unit, {m.config for m in unit.living()}, steps)
     for unit in list(digest.by_status[Status.INCOMPLETE].values()):
         if unit.record is None or unit.uuid in doomed:
             continue
@@ -122,8 +144,10 @@ def _repair(spec: ServiceSpec, digest: Digest, steps: Steps, doomed: set[str], h
 def _to_recreate(spec: ServiceSpec, digest: Digest) -> list[Unit]:
     """Unhealthy units, unless the strategy says that too few would be left."""
     unhealthy = [unit for unit in digest.by_status[Status.UNHEALTHY].values() if unit.record is not None]
-    if spec.health_strategy == "recreateOnQuorum" and digest.count(Status.GOOD) < spec.health_quorum:
-        return []
+    if unhealthy and spec.health_strategy == "recreateOnQuorum":
+        good = digest.by_status[Status.GOOD].values()
+        if sum(not any(member.initializing for member in unit.living()) for unit in good) < spec.health_quorum:
+            return []
     return unhealthy
 
 

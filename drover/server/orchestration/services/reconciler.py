@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from drover.server.orchestration.context import Context
+from drover.server.orchestration.health.recreations import Recreations
 from drover.server.orchestration.services.digest import BROKEN, Digest, Status
 from drover.server.orchestration.services.hosts import HostsView
 from drover.server.orchestration.services.journal import ERROR, TROUBLE, plan_entry
@@ -64,6 +65,7 @@ class Reconciler:
     def __init__(self, context: Context, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._context = context
         self._clock = clock
+        self._recreations = Recreations(context.settings, clock)
         self._hosts = HostsView(context.store, self._hosts_changed)
         self._services: dict[int, _Service] = {}
         self._loading: dict[int, list[Touched]] = {}
@@ -171,7 +173,8 @@ class Reconciler:
             steps = Steps(waiting=True)
         else:
             hosts = self._hosts.for_global(spec) if spec.is_global else set()
-            steps = plan(spec, digest, hosts=hosts, held=held)
+            steps = plan(spec, digest, hosts=hosts, held=held, recreations=self._recreations_left(digest))
+            self._recreations.take(spec.account_id, len(steps.recreate))
             self._count_repairs(service, steps, started)
             if steps.any:
                 await take(self._context, spec, digest, steps)
@@ -190,7 +193,18 @@ class Reconciler:
             self.trigger(service_id)
         elif held:
             self._trigger_later(service_id, max(0.02, min(held.values()) - now))
+        if steps.postponed:
+            self._trigger_later(service_id, self._recreations.wait(spec.account_id))
         return standing
+
+    def _recreations_left(self, digest: Digest) -> int | None:
+        """How many units may be replaced for their health now; None when there is nothing to limit."""
+        if not digest.count(Status.UNHEALTHY):
+            return None
+        account_id = digest.spec.account_id
+        known = (service.digest for service in self._services.values())
+        units = sum(len(each.units) for each in known if each.spec.account_id == account_id)
+        return self._recreations.allowed(account_id, units)
 
     async def _note(self, spec: ServiceSpec, problem: str) -> None:
         changes = self._context.store.changes()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from drover.common.clock import now_ms
 from drover.server.lifecycle import ProcessConflict
 from drover.server.orchestration.context import Context
+from drover.server.orchestration.health.recreations import avoided_hosts, plan_failure
 from drover.server.orchestration.instances.plan import plan_instance, plan_stop_and_remove
 from drover.server.orchestration.services.digest import GONE, REQUESTED_HOST_LABEL, Digest, Member, Unit
 from drover.server.orchestration.services.journal import CREATED, DELETED, STARTED, named, plan_entry
@@ -108,6 +109,8 @@ def _plan_members(
             siblings=siblings,
             requested_host_id=int(requested) if requested else None,
         )
+        if avoided := avoided_hosts(unit, now_ms()):
+            values["avoidedHostIds"] = avoided
         volumes.apply(changes, values, config=config, unit=unit)
         indexes.apply(changes, values, config=config)
         instance = plan_instance(context, changes, values)
@@ -150,6 +153,9 @@ async def _remove(context: Context, spec: ServiceSpec, steps: Steps) -> None:
     changes = context.store.changes()
     for unit in steps.remove_units:
         plan_unit_removal(context, changes, unit)
+    for unit in steps.recreate:
+        if unit.record is not None:
+            plan_failure(changes, unit.record, unit.host_id, now_ms())
     for member in steps.remove_members:
         plan_member_removal(context, changes, member)
     _log_removal(changes, spec, steps)

@@ -48,11 +48,19 @@ async def test_a_container_that_takes_too_long_is_removed(platform: Platform, wa
 
 async def test_one_that_becomes_healthy_in_time_stays(platform: Platform, ward: Ward) -> None:
     checker = await ward.checker(await platform.create_host())
-    late = await ward.container("late-simUnhealthy", healthCheck={**CHECK, "initializingTimeout": 400})
-    good = await ward.container("good-simUnhealthy", healthCheck={**CHECK, "initializingTimeout": 400})
+    check = {**CHECK, "initializingTimeout": 1500}
+    good = await ward.container("good-simUnhealthy", healthCheck=check)
     await ward.report(checker, good, "UP")
     await ward.until_health(good, "healthy")
+    late = await ward.container("late-simUnhealthy", healthCheck=check)
 
     await platform.until("instance", late.id, "removed")
 
     assert (await platform.reload(good)).state == "running"
+
+
+async def test_a_container_that_somebody_stopped_is_left_alone(platform: Platform, ward: Ward) -> None:
+    stopped = target(Check(initializing_timeout=500))
+    stopped.record.values["state"] = "stopped"
+
+    assert Deadlines(platform.context, platform.hosting.health.book).due(stopped) is None
