@@ -43,8 +43,14 @@ _ETHTOOL_STXCSUM = 0x17
 
 def set_ipv4(name: str, values: Mapping[Ipv4, int]) -> None:
     """Set IPv4 switches of one interface. Raises KernelRefused, for example without NET_ADMIN."""
+    try:
+        index = socket.if_nametoindex(name)
+    except OSError as error:
+        raise KernelRefused(
+            f"there is no interface {name}: the network manager has not attached this container"
+        ) from error
     attributes = b"".join(_attribute(number, struct.pack("=I", value)) for number, value in values.items())
-    body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, socket.if_nametoindex(name), 0, 0)
+    body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, 0, 0)
     body += _attribute(_IFLA_AF_SPEC, _attribute(socket.AF_INET, _attribute(_IFLA_INET_CONF, attributes)))
     header = struct.pack("=IHHII", 16 + len(body), _RTM_SETLINK, _NLM_F_REQUEST_ACK, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
