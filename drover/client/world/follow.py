@@ -10,7 +10,7 @@ An outage never empties a replica. Whoever follows keeps what was known last unt
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
 import aiohttp
@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from drover.client.world.foreign import tree_deltas
-from drover.client.world.frames import decode_frame
+from drover.client.world.frames import Frame, decode_frame
 from drover.client.world.sharing import share
 from drover.client.world.world import Delta, OutOfStep, World
 from drover.common.backoff import Backoff
@@ -28,6 +28,8 @@ SILENCE_SECONDS = 45.0
 """The service writes at least every 15 s; three times that without a byte is a dead connection."""
 MAX_FRAME = 64 * 1024 * 1024
 _CONNECT_SECONDS = 10.0
+
+Decode = Callable[[bytes], Frame]
 
 log = structlog.get_logger(__name__)
 
@@ -40,11 +42,14 @@ class StreamLost(Exception):
     """The stream ended or sent what is no frame; the text says what happened."""
 
 
-async def follow(address: str, world: World, *, backoff: Backoff | None = None) -> AsyncGenerator[Delta, None]:
+async def follow(
+    address: str, world: World, *, backoff: Backoff | None = None, decode: Decode = decode_frame
+) -> AsyncGenerator[Delta, None]:
     """Keep `world` current from the metadata service at `address`, for example `http://169.254.169.250`.
 
     Yields once for each frame that changed something; the first delta contains everything. Never ends by itself and
-    raises nothing for an outage: wrap it in `contextlib.aclosing` to leave the loop early.
+    raises nothing for an outage: wrap it in `contextlib.aclosing` to leave the loop early. `decode` may leave out what
+    the follower does not need; it raises msgspec.DecodeError for what is no frame.
     """
     waiting = backoff or Backoff(initial=0.2, maximum=5.0)
     base = address.rstrip("/")
@@ -53,7 +58,7 @@ async def follow(address: str, world: World, *, backoff: Backoff | None = None) 
     ) as session:
         while True:
             try:
-                async with aclosing(_deltas(session, base, world)) as deltas:
+                async with aclosing(_deltas(session, base, world, decode)) as deltas:
                     async for delta in deltas:
                         waiting.reset()
                         if delta:
@@ -70,9 +75,11 @@ async def follow(address: str, world: World, *, backoff: Backoff | None = None) 
             await asyncio.sleep(delay)
 
 
-async def _deltas(session: aiohttp.ClientSession, base: str, world: World) -> AsyncGenerator[Delta, None]:
+async def _deltas(
+    session: aiohttp.ClientSession, base: str, world: World, decode: Decode
+) -> AsyncGenerator[Delta, None]:
     try:
-        async with aclosing(_stream(session, base, world)) as deltas:
+        async with aclosing(_stream(session, base, world, decode)) as deltas:
             async for delta in deltas:
                 yield delta
                 del delta
@@ -84,7 +91,9 @@ async def _deltas(session: aiohttp.ClientSession, base: str, world: World) -> As
             yield delta
 
 
-async def _stream(session: aiohttp.ClientSession, base: str, world: World) -> AsyncGenerator[Delta, None]:
+async def _stream(
+    session: aiohttp.ClientSession, base: str, world: World, decode: Decode
+) -> AsyncGenerator[Delta, None]:
     query = {"epoch": world.epoch, "revision": str(world.revision)} if world.loaded and world.epoch else {}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
     async with session.get(base + WORLD_PATH, params=query, timeout=timeout) as answer:
@@ -96,7 +105,7 @@ async def _stream(session: aiohttp.ClientSession, base: str, world: World) -> As
             if not line.strip():
                 continue
             try:
-                frame = share(decode_frame(line))
+                frame = share(decode(line))
             except msgspec.DecodeError as error:
                 raise StreamLost(f"the metadata service sent a line that is no frame: {error}") from error
             delta = world.apply(frame)

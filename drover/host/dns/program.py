@@ -22,6 +22,7 @@ from drover.host.dns.resolv_conf import outside_servers
 from drover.host.dns.responder import Responder, Rules
 from drover.host.dns.server import Server
 from drover.host.dns.settings import DnsSettings
+from drover.host.dns.slim import decode_slim
 from drover.host.dns.view import Shared
 
 log = structlog.get_logger(__name__)
@@ -88,8 +89,9 @@ async def _follow(settings: DnsSettings, world: World, shared: Shared) -> None:
     directory = Directory(
         world, shared, metadata_answer=settings.rancher_metadata_answer, excluded=settings.never_recurse_to
     )
+    address = _metadata_address(settings.metadata_server or "")
     first = True
-    async with aclosing(follow(_metadata_address(settings.metadata_server or ""), world)) as deltas:
+    async with aclosing(follow(address, world, decode=decode_slim)) as deltas:
         async for delta in deltas:
             directory.apply(delta)
             del delta  # the first one names everything there is, and the next one may be long in coming
