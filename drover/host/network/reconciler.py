@@ -44,6 +44,7 @@ PASS_SECONDS = Histogram(
 
 SETTLE = 0.05
 """A short breath between two passes, so that a burst of changes costs a few passes and not one each."""
+LONGEST_PAUSE = 2.0
 
 
 class Reconciler:
@@ -106,8 +107,10 @@ class Reconciler:
                 verify = True
             self._wake.clear()
             verify, self._engine_came_back = verify or self._engine_came_back, False
+            begun = time.monotonic()
             await self._guarded_pass(verify=verify)
-            await asyncio.sleep(SETTLE)
+            # Passes of a large environment under a policy take longer: they get a fifth of the time at most.
+            await asyncio.sleep(min(LONGEST_PAUSE, max(SETTLE, 4 * (time.monotonic() - begun))))
 
     async def _guarded_pass(self, *, verify: bool) -> None:
         begun = time.monotonic()

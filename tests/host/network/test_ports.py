@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.host.network.lonely_host import IMAGE, LonelyHost, ManagerProcess, eventually, lonely_host
-from tests.host.network.worlds import container, frame, stock
+from tests.host.network.worlds import container, frame, network, stock
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -118,6 +118,56 @@ def test_the_container_reaches_the_world_with_the_hosts_address(host: LonelyHost
         assert listener.stdout.readline() == "ready\n"
         host.docker("exec", web, "sh", "-c", f"echo hello | nc -w 2 {OUTSIDE} 9000", check=False)
         assert listener.stdout.readline() == f"{INSIDE}\n"
+
+
+def test_a_policy_for_traffic_from_outside(host: LonelyHost, web: str, outside: str, manager: ManagerProcess):
+    published = container("web", "10.42.7.9", docker_id=web, ports=("0.0.0.0:8080:80/tcp",), labels={"tier": "front"})
+    to = {"selector": "tier=front"}
+
+    def rule(selector: str, action: str) -> dict[str, object]:
+        return {"from": {"selector": f"io.rancher.network.external{selector}"}, "to": to, "action": action}
+
+    closed = [rule("=true", "deny")]
+    manager.show(frame(*stock(published, own=network(policy=closed)), revision=10))
+    eventually(lambda: not ask(host, f"{INSIDE}:8080", namespace=outside), what="nobody gets in")
+    # The rule is about what comes from outside: the host and its containers are not concerned.
+    assert ask(host, f"{INSIDE}:8080")
+    assert ask(host, f"{INSIDE}:8080", container=web)
+    some = [rule(f" in ({OUTSIDE}/32)", "allow"), *closed]
+    manager.show(frame(*stock(published, own=network(policy=some)), revision=11))
+    assert eventually(lambda: ask(host, f"{INSIDE}:8080", namespace=outside)) == f"from={OUTSIDE}"
+    manager.show(frame(*stock(published), revision=12))
+    eventually(lambda: not any("CATTLE_EXTERNAL_POLICY" in line for line in host.rules("FORWARD")))
+
+
+def test_a_udp_flow_finds_a_port_that_is_published_later(
+    host: LonelyHost, web: str, outside: str, manager: ManagerProcess
+):
+    """A peer that never stops sending keeps its untranslated connection alive: it must be forgotten."""
+    receiver = host.start("10.42.7.30")
+    manager.attached(receiver)
+    script = (
+        "import socket, time; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 4790));\n"
+        f"while True: s.sendto(b'frame', ('{INSIDE}', 4789)); time.sleep(0.05)"
+    )
+    flow = ("conntrack", "-L", "-p", "udp", "--dport", "4789")
+    command = ["ip", "netns", "exec", outside, sys.executable, "-c", script]
+    with subprocess.Popen(command) as sender:
+        try:
+            eventually(lambda: f"src={INSIDE} dst={OUTSIDE}" in host.run(*flow), what="the flow is untranslated")
+            manager.show(
+                frame(
+                    *stock(
+                        container("web", "10.42.7.9", docker_id=web, ports=("0.0.0.0:8080:80/tcp",)),
+                        container("peer", "10.42.7.30", docker_id=receiver, ports=("0.0.0.0:4789:4789/udp",)),
+                    ),
+                    revision=13,
+                )
+            )
+            translated = f"src=10.42.7.30 dst={OUTSIDE}"
+            eventually(lambda: translated in host.run(*flow), what="the flow goes to the container")
+        finally:
+            sender.kill()
 
 
 def test_rules_come_back_after_a_flush(host: LonelyHost, web: str, outside: str, manager: ManagerProcess):
