@@ -44,7 +44,7 @@ class Create:
         try:
             values = await self._settle(instance, changes)
         except (NoSuchNetwork, named.AmbiguousVolume) as error:
-            return Chain("instance.remove", {"transitioning": "error", "transitioningMessage": str(error)})
+            return _refused(instance, str(error))
         except NetworkPending as pending:
             return Again(_PENDING_SECONDS, str(pending))
         await self._plan_copies(instance, changes)
@@ -124,6 +124,13 @@ class Create:
             name = f"{instance.name}-{number}" if instance.name else None
             plan_instance(self._context, changes, {**given, "name": name})
         changes.update(instance, {"count": None})
+
+
+def _refused(instance: Record, reason: str) -> Chain:
+    """Nobody will make it right: it goes. One of a service ends in *error*, which its service counts: were it simply
+    gone, the next one would be made at once, and so on."""
+    process = "instance.remove" if instance["serviceId"] is None else "instance.error"
+    return Chain(process, {"transitioning": "error", "transitioningMessage": reason})
 
 
 def _dns_values(instance: Record, network: Record, labels: Mapping[str, str]) -> dict[str, Any]:

@@ -173,3 +173,24 @@ async def test_an_unknown_entry_does_not_keep_the_others_away(server: Server) ->
     env = await server.create_environment("x", projectTemplateId=created.json["id"])
     await complete(env, 1)
     assert (await env.stack("healthcheck"))["externalId"] == "catalog://library:infra*healthcheck:0"
+
+
+async def test_a_service_without_its_network_says_so_and_tries_slowly(server: Server) -> None:
+    env = await server.create_environment("plain")
+    await env.add_host("h1")
+    stack = (await env.api.post("stacks", {"name": "shop"})).json
+    launch = {"imageUuid": "docker:nginx", "networkMode": "nowhere"}
+    body = {"name": "web", "stackId": stack["id"], "startOnCreate": True, "launchConfig": launch}
+    service = number((await env.api.post("services", body)).json["id"])
+
+    async def told() -> bool:
+        row = await env.store.get("service", service)
+        return row is not None and "networkMode nowhere" in str(row["transitioningMessage"])
+
+    async def several() -> list[Record]:
+        rows = await env.store.find_by("instance", serviceId=service)
+        return rows if len(rows) >= 4 else []
+
+    await env.eventually(told)
+    created = sorted(int(each["created"]) for each in await env.eventually(several))
+    assert created[3] - created[0] >= 900
