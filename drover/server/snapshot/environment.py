@@ -65,10 +65,10 @@ class Environment:
         """The objects that rows stand for."""
         return {key: self.own[key] for cell in cells for key in self._keys.get(cell, ()) if key in self.own}
 
-    def settle(self) -> Difference:
-        """Evaluate what changed. What comes out as it was is no difference."""
+    def settle(self, most: int | None = None) -> Difference:
+        """Evaluate what changed, or ``most`` rows of it. What comes out as it was is no difference."""
         difference = Difference()
-        for cell, objects in self.sheet.evaluate().items():
+        for cell, objects in self.sheet.evaluate(most).items():
             keys = []
             for each in objects:
                 key = Key(kind_of(each), each.key)

@@ -127,6 +127,7 @@ TYPES: tuple[str, ...] = (
 def _account(sheet: Sheet, row: Record, gone: bool) -> None:
     default = row["defaultNetworkId"]
     fact = EnvironmentFact(row.uuid, row.name or "", None if default is None else int(default))
+    sheet.put("accountUuid", row.id, None if gone else row.uuid)
     sheet.put("account", row.id, None if gone else fact)
 
 

@@ -45,8 +45,7 @@ def formulas(account_id: int) -> Mapping[str, Formula]:
         return found
 
     def environment_uuid(look: Look) -> str:
-        environment = environment_of(look)
-        return "" if environment is None else environment.uuid
+        return look.fact("accountUuid", account_id) or ""
 
     def environment(look: Look, number: int) -> Objects:
         own = environment_of(look)

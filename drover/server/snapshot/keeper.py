@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 GATHER_SECONDS = 0.1
 LINGER_SECONDS = 60.0
+_AT_A_TIME = 250  # objects made before other tasks have their turn, when an environment is read
 
 Published = Callable[[Environment], None]
 
@@ -148,9 +149,11 @@ class Snapshots:
             for row in rows:
                 if row.key not in kept.heard:  # what was heard while reading is newer than what was read
                     state_facts(sheet, row)
+        while sheet.stale:
+            environment.settle(_AT_A_TIME)
+            await asyncio.sleep(0)
         kept.loaded = True
         kept.heard.clear()
-        environment.settle()
         log.debug("snapshot.loaded", environment_id=environment.account_id, objects=len(environment.own))
 
     async def _link(self, kept: _Kept) -> None:

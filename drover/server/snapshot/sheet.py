@@ -7,6 +7,7 @@ which objects is therefore nowhere written down, and cannot be forgotten when a 
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -87,9 +88,11 @@ class Sheet:
             changed[member] = value
         self.put(name, number, changed or None)
 
-    def evaluate(self) -> dict[FactKey, Objects]:
-        """The objects of every row that may have changed since the last time."""
-        stale, self._stale = self._stale, {}
+    def evaluate(self, most: int | None = None) -> dict[FactKey, Objects]:
+        """The objects of the rows that may have changed since the last time; of ``most`` of them, the oldest first."""
+        stale = list(itertools.islice(self._stale, most))
+        for cell in stale:
+            del self._stale[cell]
         return {cell: self._evaluate(cell) for cell in stale}
 
     def _changed(self, name: str, number: int) -> None:

@@ -85,3 +85,14 @@ def test_what_is_gone_has_no_objects_and_reads_nothing() -> None:
     assert made.evaluate() == {("thing", 1): ()}
     made.put("name", 1, "unread")
     assert made.evaluate() == {}
+
+
+def test_evaluation_can_be_done_in_parts() -> None:
+    made, formula = sheet()
+    for number in (1, 2):
+        made.put("name", number, "other")
+    assert set(made.evaluate(1)) == {("thing", 1)}
+    assert made.stale
+    assert set(made.evaluate(1)) == {("thing", 2)}
+    assert not made.stale
+    assert formula.evaluated == [1, 2]
