@@ -23,6 +23,8 @@ from drover.server.store import Record
 
 Convert = Callable[[Any], Any]
 
+# Shown though no schema lists them, as in Rancher 1.6. A computation of the type decides who sees them.
+_BEYOND_SCHEMAS = frozenset({"healthcheckStates"})
 _TRANSITIONING = ("transitioning", "transitioningMessage", "transitioningProgress")
 _LEADING = ("name", "state")
 
@@ -320,7 +322,9 @@ def _render_item(
     for action_filter in extensions.action_filters(found.schema.id):
         names = action_filter(call, record, names)
     link_names = [name for namer in extensions.link_namers(found.schema.id) for name in namer(call, item)]
-    return found.render(call, record, actions=names, extra_links=link_names, in_list=in_list, created=created)
+    shown = found.render(call, record, actions=names, extra_links=link_names, in_list=in_list, created=created)
+    shown.update({name: extra[name] for name in _BEYOND_SCHEMAS & extra.keys()} if extra else {})
+    return shown
 
 
 async def _computed(call: Call, records: Sequence[Record]) -> dict[tuple[str, int], Mapping[str, Any]]:

@@ -30,6 +30,8 @@ def register(extensions: Extensions, health: Health) -> None:
             raise ApiError(403, "CantVerifyHealthcheck", str(refused)) from refused
 
     async def states(call: Call, records: Sequence[Record]) -> dict[int, dict[str, Any]]:
+        if call.version == "v1":
+            return {}
         return {record.id: {"healthcheckStates": _shown(health.book.states(record.id))} for record in records}
 
     extensions.creates("serviceEvent")(create)
