@@ -149,6 +149,11 @@ class Reconciler:
         await self._forget_connections(ports)
         await self._hairpin(ports)
 
+    @property
+    def host_removed(self) -> bool:
+        """The environment had this host, and has it no longer; nothing was cleaned up yet."""
+        return self._host_seen and self._world.loaded and self._world.own_host is None
+
     async def _host_was_removed(self) -> bool:
         """The environment is known and this host is not part of it. Rules stay until that is certain."""
         if self._world.own_host is not None:

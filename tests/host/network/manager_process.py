@@ -37,7 +37,7 @@ async def main() -> None:
         try:
             await running
         except asyncio.CancelledError:
-            return
+            await manager.finish()
 
 
 asyncio.run(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -91,6 +92,17 @@ def test_a_host_that_was_removed_is_cleaned_after_a_while(host: LonelyHost):
         # An environment that has the host again has its rules again.
         manager.show(busy_world(web, 4))
         eventually(lambda: host.rules("CATTLE_PREROUTING"), what="the host came back")
+
+
+def test_a_manager_that_is_stopped_on_a_removed_host_cleans_up_at_once(host: LonelyHost):
+    before = state_of(host)
+    with ManagerProcess(host, removal_grace=3600.0) as manager:
+        make_busy(host, manager)
+        manager.show(frame(ENVIRONMENT, revision=3))
+        # The frame must have been read before the order to stop comes.
+        manager.show(frame(ENVIRONMENT, network(), revision=4))
+        time.sleep(0.3)
+    assert state_of(host) == before
 
 
 def test_a_short_absence_changes_nothing(host: LonelyHost):
