@@ -36,6 +36,8 @@ _SILENCE_SECONDS = 30.0
 _STABLE_SECONDS = 1.0
 _REGISTER_AT_ONCE = 16
 _MEMORY = 64 * 1024**3
+_REPORT_WAITS = (0.3, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_UNHEALTHY = "simUnhealthy"  # in the name of a container: nobody says that it is well
 _Login = dict[str, str]
 _decode_data = msgspec.json.Decoder(dict[str, Any] | None).decode
 
@@ -112,6 +114,7 @@ class SimulatedHost:
         self._model = SimulatedAgent(str(identity), overrides)
         self._random = random.Random(identity.int)  # noqa: S311 - repeatable failures, not secrets
         self._working: set[asyncio.Task[None]] = set()
+        self._keys: _Login = {}
 
     @property
     def containers(self) -> Mapping[str, SimulatedContainer]:
@@ -120,7 +123,7 @@ class SimulatedHost:
 
     async def run(self, gate: asyncio.Semaphore) -> None:
         async with gate:
-            keys = await self._register()
+            keys = self._keys = await self._register()
         backoff = Backoff()
         while True:
             began = time.monotonic()
@@ -179,7 +182,8 @@ class SimulatedHost:
         settings = self._settings
         if settings.latency or settings.jitter:
             await asyncio.sleep((settings.latency + self._random.uniform(0, settings.jitter)) / 1000)
-        answer = self._model.answer(request.name, _decode_data(request.data), now=time.time())
+        data = _decode_data(request.data)
+        answer = self._model.answer(request.name, data, now=time.time())
         if answer.silent:
             return
         error = answer.error
@@ -199,6 +203,38 @@ class SimulatedHost:
         except (aiohttp.ClientError, OSError) as lost:
             # The server asks again, under the same id, as soon as this host is back.
             log.debug("simulated.reply_lost", host=self._label, reason=str(lost))
+            return
+        check = None if error else started_check(request.name, data)
+        if check is not None:
+            await self._report_up(check)
+
+    async def _report_up(self, check: str) -> None:
+        """What the checker of this host would say of a container that runs. The server may take a moment to ask it."""
+        report = {"healthcheckUuid": check, "reportedHealth": "UP"}
+        for wait in _REPORT_WAITS:
+            await asyncio.sleep(wait)
+            body = {**report, "externalTimestamp": int(time.time())}
+            try:
+                async with self._session.post(
+                    f"{self._registration.api}/serviceevents", headers=self._keys, json=body
+                ) as response:
+                    if response.status < 400:
+                        return
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                log.debug("simulated.report_lost", host=self._label, reason=str(error))
+
+
+def started_check(event: str, data: Mapping[str, Any] | None) -> str | None:
+    """The name of the health check that begins when this request has been answered, if it begins one."""
+    if event != "compute.instance.activate":
+        return None
+    placed: Mapping[str, Any] = (data or {}).get("instanceHostMap") or {}
+    instance: Mapping[str, Any] = placed.get("instance") or {}
+    fields: Mapping[str, Any] = (instance.get("data") or {}).get("fields") or {}
+    if not fields.get("healthCheck") or _UNHEALTHY in str(instance.get("name")):
+        return None
+    host: Mapping[str, Any] = placed.get("host") or {}
+    return f"{host.get('uuid')}_{instance.get('uuid')}_{int(instance.get('startCount') or 0) + 1}"
 
 
 def _login(name: str, password: str) -> _Login:
