@@ -23,6 +23,7 @@ _MODE = "upgrade.manager"
 _AUTOMATIC = frozenset({"all", "true"})
 _ORDER = ("network-services",)
 _STACK_SECONDS = 600.0
+_HOST_SECONDS = 10.0  # a service of every host is exchanged two hosts at a time
 _STEPS = 20
 _AT_REST = frozenset({"active", "upgraded", "canceled-upgrade", "error"})
 _SYSTEM = Condition("system", "eq", True)
@@ -147,7 +148,11 @@ class Upgrades:
         def at_rest(row: Record | None) -> bool:
             return row is None or row["removed"] is not None or row.state in _AT_REST
 
-        found = await self._context.watch.until("stack", stack.id, at_rest, timeout=_STACK_SECONDS)
+        hosts = await self._context.store.count(
+            Query("host", (Condition("accountId", "eq", stack.account_id), _LIVING))
+        )
+        limit = _STACK_SECONDS + hosts * _HOST_SECONDS
+        found = await self._context.watch.until("stack", stack.id, at_rest, timeout=limit)
         if found is None:
             raise UpgradeFailed(f"the stack {stack.name} is gone")
         return found

@@ -194,3 +194,17 @@ async def test_a_service_without_its_network_says_so_and_tries_slowly(server: Se
     await env.eventually(told)
     created = sorted(int(each["created"]) for each in await env.eventually(several))
     assert created[3] - created[0] >= 900
+
+
+async def test_an_environment_goes_with_its_infrastructure(server: Server) -> None:
+    env = await server.from_template("VXLAN")
+    await env.add_host("h1")
+    await env.service("vxlan", "vxlan")
+    await env.run(name="web")
+    answer = await server.api.delete(f"projects/1a{env.id}")
+    assert answer.status == 200, answer.json
+    await env.until("account", env.id, "removed")
+    for type_name in ("stack", "service", "network", "networkDriver", "subnet", "instance", "host"):
+        left = await server.store.find_by(type_name, accountId=env.id, removed=None)
+        assert not left, left
+    assert not await server.store.claimed("mac-prefix:")
