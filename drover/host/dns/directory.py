@@ -225,7 +225,7 @@ class Directory:
 
     def _service_answer(self, name: str) -> Answer | None:
         holders = sorted(self._services_at.get(name, {}).values(), key=_youngest_first)
-        return next((found for each in holders if (found := endpoints.answer(self._endpoints(each)))), None)
+        return next((found for each in holders if (found := self._answer(each))), None)
 
     def _endpoints(self, service: Service, seen: frozenset[str] = frozenset()) -> list[Endpoint]:
         """``seen`` are the alias services on the way here: one that leads back to itself adds nothing."""
@@ -257,7 +257,10 @@ class Directory:
             container = self._world.containers.get(link.target.path)
             return addresses_answer((self._address(container),)) if container else None
         service = self._reach(link.target)
-        return None if service is None else endpoints.answer(self._endpoints(service), by_health=not link.is_foreign)
+        return None if service is None else self._answer(service, by_health=not link.is_foreign)
+
+    def _answer(self, service: Service, *, by_health: bool = True) -> Answer | None:
+        return endpoints.answer(self._endpoints(service), by_health=by_health, strict=endpoints.is_strict(service))
 
     # Clients
 

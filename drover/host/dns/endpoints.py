@@ -10,6 +10,8 @@ from drover.host.dns.records import Answer, absolute, is_name, pack_address
 
 UP = frozenset({"running", "starting"})
 WELL = frozenset({"healthy", "updating-healthy"})
+STRICT_LABEL = "io.drover.dns.healthy_only"
+"""A service with this label and the value ``true`` has no address while none of its containers is healthy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +47,20 @@ def is_healthy(container: Container, service: Service) -> bool:
     return container.health_state in WELL
 
 
-def answer(endpoints: Iterable[Endpoint], *, by_health: bool = True) -> Answer | None:
+def answer(endpoints: Iterable[Endpoint], *, by_health: bool = True, strict: bool = False) -> Answer | None:
     """The healthy endpoints; when there is none, the last one, so that a service with containers always has an
-    address (Rancher 1.6 does the same).
+    address (Rancher 1.6 does the same), unless the rule is ``strict``.
     """
     known = list(endpoints)
-    if not known:
+    chosen = [each for each in known if each.healthy or not by_health] or ([] if strict else known[-1:])
+    if not chosen:
         return None
-    chosen = [each for each in known if each.healthy or not by_health] or known[-1:]
     addresses = tuple(dict.fromkeys(each.address for each in chosen if each.address is not None))
     return Answer(addresses, next((each.alias for each in chosen if each.alias is not None), None))
+
+
+def is_strict(service: Service) -> bool:
+    return service.labels.get(STRICT_LABEL, "").strip().lower() == "true"
 
 
 def by_age(container: Container) -> tuple[int, str, str]:

@@ -39,6 +39,18 @@ def test_healthy_ones_alone_answer() -> None:
     assert name not in names.shared.records
 
 
+def test_a_service_may_rather_have_no_address_than_an_unhealthy_one() -> None:
+    web = service("web", labels={"io.drover.dns.healthy_only": "true"})
+    front = service("front", links={"shop/web": "backend"})
+    one = container("w1", "10.42.0.1", web, health_state="unhealthy")
+    names = names_of(web, front, one, container("f1", "10.42.0.9", front))
+    assert names.addresses(f"web.shop.{ZONE}") == []
+    assert names.shared.clients["10.42.0.9"].records == {}
+    names.change(msgspec.structs.replace(one, health_state="healthy"))
+    assert names.addresses(f"web.shop.{ZONE}") == ["10.42.0.1"]
+    assert names.shared.clients["10.42.0.9"].records[f"backend.{ZONE}"].texts_of_addresses == ["10.42.0.1"]
+
+
 @pytest.mark.parametrize(
     ("state", "health", "port", "healthy"),
     [
