@@ -97,6 +97,14 @@ class Steps:
         await self.store.commit(changes)
         return await self.until("instance", record.id, *(states or ("running",)))
 
+    async def remove(self, container: Record) -> None:
+        changes = self.store.changes()
+        current = await self.store.get("instance", container.id)
+        assert current is not None
+        self.context.engine.schedule(changes, "instance.stop", current, {"timeout": 0, "remove": True})
+        await self.store.commit(changes)
+        await self.until("instance", container.id, "removed", "purging", "purged")
+
     async def keys(self, container: Record) -> tuple[str, str]:
         """Give a container an agent; its keys."""
         environment = await self.environment()
