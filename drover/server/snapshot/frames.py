@@ -72,11 +72,6 @@ class Frames:
         self._whole: Whole | None = None
 
     @property
-    def empty(self) -> bool:
-        """Whether nothing was ever said of these objects."""
-        return not self._ring and self._whole is None
-
-    @property
     def oldest(self) -> int:
         """The first revision from which a follower can go on."""
         return self._ring[0].since if self._ring else self.revision

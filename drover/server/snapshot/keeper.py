@@ -8,7 +8,7 @@ gathered, so that a deployment of a thousand containers is some dozens of frames
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -167,12 +167,12 @@ class Snapshots:
             except BaseException:
                 self._release_all(held)
                 raise
-            before, kept.neighbours = kept.neighbours or {}, held
-            self._release_all(before)
-        if kept.environment.frames.empty:
+            before, kept.neighbours = kept.neighbours, held
+        if before is None:
             self._look_around(kept)  # nobody was told anything yet
             kept.environment.settle()
         else:
+            self._release_all(before)
             self._plan_flush(kept)
 
     async def _link_again(self, account_id: int) -> None:
@@ -219,7 +219,7 @@ class Snapshots:
         if record is None:
             return
         if row.type in ("accountLink", "serviceConsumeMap"):
-            self._hear_link(record)
+            self._hear_link(row)
         account_id = row.id if row.type == "account" else row.account_id
         kept = None if account_id is None else self._kept.get(account_id)
         if kept is None:
@@ -230,24 +230,32 @@ class Snapshots:
         elif kept.environment.sheet.stale:
             self._plan_flush(kept)
 
-    def _hear_link(self, record: Record) -> None:
+    def _hear_link(self, row: Touched) -> None:
         """A link that may lead from one environment to another: look again who is linked to whom."""
+        for record in (row.before, row.after):
+            if record is None:
+                continue
+            for account_id in self._ends(record):
+                if account_id in self._kept:
+                    self._unlinked.add(account_id)
+                    self._wake.set()
+
+    def _ends(self, record: Record) -> Iterator[int]:
+        """The environments that a link joins, as far as they are known; none for a link inside one."""
+        if record.account_id is None:
+            return
         if record.type == "accountLink":
-            concerned = {record.account_id, record["linkedAccountId"]}
-        else:
-            target = record["consumedServiceId"]
-            inside = target is not None and self._lives_in(record.account_id, int(target))
-            concerned = set() if target is None or inside else self._homes(record.account_id, int(target))
-        for account_id in concerned & self._kept.keys():
-            self._unlinked.add(account_id)
-            self._wake.set()
+            yield record.account_id
+            yield int(record["linkedAccountId"] or 0)
+            return
+        target = record["consumedServiceId"]
+        if target is not None and not self._lives_in(record.account_id, int(target)):
+            yield record.account_id
+            yield from (each for each in self._kept if self._lives_in(each, int(target)))
 
-    def _lives_in(self, account_id: int | None, service_id: int) -> bool:
-        kept = None if account_id is None else self._kept.get(account_id)
+    def _lives_in(self, account_id: int, service_id: int) -> bool:
+        kept = self._kept.get(account_id)
         return kept is not None and kept.environment.sheet.fact("service", service_id) is not None
-
-    def _homes(self, consumer: int | None, service_id: int) -> set[int | None]:
-        return {consumer, *(each for each in self._kept if self._lives_in(each, service_id))}
 
     def _hear_region(self, row: Touched) -> None:
         region = row.after
@@ -277,7 +285,7 @@ class Snapshots:
     def _flush(self, kept: _Kept) -> None:
         kept.flush = None
         environment = kept.environment
-        foreign = self._look_around(kept) if kept.neighbours else Difference()
+        foreign = self._look_around(kept) if kept.neighbours or environment.foreign else Difference()
         difference = environment.settle()
         for key, each in foreign.changed.items():
             difference.changed.setdefault(key, each)

@@ -446,6 +446,19 @@ async def test_a_linked_containers_change_is_told_in_both_environments(store: St
             await until(lambda: "host of Other" not in world.hosts)
 
 
+async def test_nothing_is_seen_any_more_when_the_environments_are_parted(store: Store, snapshots: Snapshots) -> None:
+    """The link between the services still stands; the one between the environments is gone."""
+    own, other, mine, _ = await linked(store, snapshots)
+    joined = await own.put("accountLink", linkedAccountId=other.id, linkedAccount="Other")
+    await own.put("serviceConsumeMap", serviceId=mine.id, consumedService="Other/shop/web", name="remote")
+    async with snapshots.following(own.id) as here, replica(here) as world:
+        assert "container of Other" in world.containers
+        await remove(store, joined)
+        await until(lambda: "container of Other" not in world.containers)
+        assert not here.foreign
+        assert "container of Own" in world.containers
+
+
 async def test_an_environment_that_is_not_linked_is_not_read(store: Store, snapshots: Snapshots) -> None:
     own, other, *_ = await linked(store, snapshots)
     async with snapshots.following(own.id):

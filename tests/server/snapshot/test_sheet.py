@@ -92,7 +92,6 @@ def test_evaluation_can_be_done_in_parts() -> None:
     for number in (1, 2):
         made.put("name", number, "other")
     assert set(made.evaluate(1)) == {("thing", 1)}
-    assert made.stale
     assert set(made.evaluate(1)) == {("thing", 2)}
-    assert not made.stale
+    assert made.evaluate() == {}
     assert formula.evaluated == [1, 2]
