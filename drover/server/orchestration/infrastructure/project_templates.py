@@ -19,7 +19,10 @@ _PACKAGED = "Code Packaged Defaults"
 
 
 async def seed_templates(context: Context) -> None:
-    """Make the rows that are missing, and bring those of an older version of this program up to date."""
+    """Make the rows that are missing, and bring those of an older version of a template up to date.
+
+    What an administrator changes stays until then.
+    """
     store = context.store
     rows = await store.find_by("projectTemplate", accountId=None, removed=None)
     known = {_identity(str(row["externalId"] or "")): row for row in rows}
@@ -39,7 +42,7 @@ async def seed_templates(context: Context) -> None:
                 },
             )
             changes.claim(f"project-template:{_identity(template.external_id)}", row)
-        elif any(row[name] != value for name, value in values.items()):
+        elif row["externalId"] != template.external_id:
             changes.update(row, values)
     if changes.empty:
         return

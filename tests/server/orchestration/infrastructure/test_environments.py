@@ -208,3 +208,13 @@ async def test_an_environment_goes_with_its_infrastructure(server: Server) -> No
         left = await server.store.find_by(type_name, accountId=env.id, removed=None)
         assert not left, left
     assert not await server.store.claimed("mac-prefix:")
+
+
+async def test_an_administrators_edit_of_a_template_stays(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        plain = await server.template("Plain")
+        edited = await server.api.put(f"projecttemplates/{plain['id']}", {"description": "ours"})
+        assert edited.status == 200, edited.json
+    async with serving(tmp_path) as server:
+        assert (await server.template("Plain"))["description"] == "ours"
+        assert len((await server.api.get("projecttemplates")).json["data"]) == 3

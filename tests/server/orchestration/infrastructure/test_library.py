@@ -129,3 +129,16 @@ def test_environment_templates_name_templates_that_exist() -> None:
         "healthcheck",
     ]
     assert found["Plain"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fingerprint"),
+    [
+        ("vxlan", "b0b9fb54ea10d6c054479ca1c52ae2e387c494bc"),
+        ("ipsec", "d87a6a65f233e93ed5a1bf8f0ed8c3bbfaadc656"),
+    ],
+)
+def test_a_holder_never_changes(name: str, fingerprint: str) -> None:
+    """A version of the template with another holder would replace it, and with it addresses that all hosts know."""
+    holder = configs(services_of(template(name))[name])[name]
+    assert holder["labels"]["io.rancher.service.hash"] == fingerprint
