@@ -111,6 +111,9 @@ class Reconciler:
             await self._guarded_pass(verify=verify)
             # Passes of a large environment under a policy take longer: they get a fifth of the time at most.
             await asyncio.sleep(min(LONGEST_PAUSE, max(SETTLE, 4 * (time.monotonic() - begun))))
+            if self._problem:
+                await asyncio.sleep(LONGEST_PAUSE)
+                self.trigger(engine_came_back=True)
 
     async def _guarded_pass(self, *, verify: bool) -> None:
         begun = time.monotonic()
