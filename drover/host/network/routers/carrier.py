@@ -103,8 +103,9 @@ class Carrier:
         assert place is not None
         device = self.vtep.device
         await self.vtep.ensure_device()
+        # There alone: large packets then stay in one piece until they are encapsulated.
+        disable_checksum_offload(self._link.name)
         for name in (self._link.name, device.name):
-            disable_checksum_offload(name)
             await answer_for_remote_addresses(name)
         if self._prepare is not None:
             await self._prepare()

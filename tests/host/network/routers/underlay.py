@@ -271,7 +271,7 @@ class WorldStream:
     def __init__(self, objects: list[Object]) -> None:
         self.objects = {Key(kind_of(each), each.key): each for each in objects}
         self.revision = 1
-        self._waiting: set[asyncio.Queue[bytes]] = set()
+        self._waiting: set[asyncio.Queue[bytes | None]] = set()
 
     def put(self, *changed: Object, gone: tuple[Object, ...] = ()) -> None:
         since, self.revision = self.revision, self.revision + 1
@@ -287,15 +287,16 @@ class WorldStream:
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await answer.prepare(request)
-        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         full = Full("test", self.revision, tuple(self.objects.values()), request.match_info["host"])
         queue.put_nowait(encode_frame(full) + b"\n")
         self._waiting.add(queue)
         try:
-            while True:
-                await answer.write(await queue.get())
+            while (line := await queue.get()) is not None:
+                await answer.write(line)
         finally:
             self._waiting.discard(queue)
+        return answer
 
     @contextlib.asynccontextmanager
     async def serve(self, namespace: str, *more: web.RouteDef) -> AsyncIterator[None]:
@@ -309,6 +310,8 @@ class WorldStream:
         try:
             yield
         finally:
+            for queue in self._waiting:
+                queue.put_nowait(None)
             await runner.cleanup()
 
 
