@@ -69,7 +69,8 @@ async def run(options: Options) -> list[Result]:
                 first, second = hosts.nodes
                 rates[name].append(await _gigabits(first, second, address or second.container_ip, seconds))
         memory = {name: _program(hosts, work).memory_mib() for name, hosts in (("vxlan", vxlan), ("ipsec", ipsec))}
-    scale = await _changes(work, 2_000 if options.quick else _CONTAINERS, 10 if options.quick else 50)
+    containers = 2_000 if options.quick else _CONTAINERS
+    scale = await _changes(work, containers, 10 if options.quick else 50)
     ratios = {
         name: [mine / plain for mine, plain in zip(rates[name], rates["plain"], strict=True)]
         for name in ("vxlan", "ipsec")
@@ -86,7 +87,7 @@ async def run(options: Options) -> list[Result]:
         ),
         *scale,
     ]
-    settings = {"rounds": rounds, "seconds": seconds, "containers": _CONTAINERS}
+    settings = {"rounds": rounds, "seconds": seconds, "containers": containers}
     return [Result(bench=NAME, title=TITLE, measures=tuple(measures), settings=dict(settings))]
 
 
