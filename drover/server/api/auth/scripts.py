@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from drover.server.api.auth.access import AccessControl
+from drover.server.api.auth.directory import usable
 from drover.server.api.request import ApiConfig, base_url, client_address
 from drover.server.orchestration.settings import Settings
 
@@ -152,7 +153,7 @@ class _Scripts:
     async def _registration(self, request: Request, name: str, address: str) -> Response:
         token = await self._access.directory.registration(name)
         owner = await self._access.directory.account(token.account_id) if token and token.account_id else None
-        if owner is None or owner["removed"] is not None or owner.state not in ("active", "updating-active"):
+        if not usable(owner):
             return PlainTextResponse("There is no such script\n", 404, headers=_NO_STORE)
         base = script_base(self._settings, base_url(request, self._config, self._settings), "v1")
         url = self._settings.get("agent.instance.register.url").strip() or base
