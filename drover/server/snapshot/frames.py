@@ -11,7 +11,7 @@ import asyncio
 import zlib
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import msgspec
 
@@ -19,13 +19,25 @@ from drover.client.world import Change, Full, Key, Object, encode_frame
 
 _NO_HOST = b'"host":null}'
 _RAW_DEFLATE = -15
+_WORTH_DEFLATING = 4096  # characters
 _LEVEL = 3  # measured on 5,000 containers: 20 ms for 4 MB, and the levels above make it hardly smaller
 
 
-class _Entry(NamedTuple):
+@dataclass(slots=True)
+class _Entry:
+    """A change. Compressed, if somebody takes it that way, once for all who do."""
+
     since: int
     revision: int
     text: str
+    _deflated: bytes | None = None
+
+    def message(self, *, deflate: bool) -> str | bytes:
+        if not deflate or len(self.text) < _WORTH_DEFLATING:
+            return self.text
+        if self._deflated is None:
+            self._deflated = _deflate(self.text.encode(), zlib.Z_FINISH)
+        return self._deflated
 
 
 class Whole:
@@ -86,13 +98,16 @@ class Frames:
         while len(self._ring) > 1 and (len(self._ring) > self._most_frames or self._bytes > self._most_bytes):
             self._bytes -= len(self._ring.popleft().text)
 
-    def since(self, revision: int) -> list[str]:
-        """The frames that lead from ``revision`` to the present one. Ask only while ``knows(revision)``."""
-        found: list[str] = []
+    def since(self, revision: int, *, deflate: bool = False) -> list[str | bytes]:
+        """The frames that lead from ``revision`` to the present one. Ask only while ``knows(revision)``.
+
+        With ``deflate``, large ones are bytes of raw DEFLATE: those of a deployment shrink to a tenth.
+        """
+        found: list[str | bytes] = []
         for entry in reversed(self._ring):
             if entry.revision <= revision:
                 break
-            found.append(entry.text)
+            found.append(entry.message(deflate=deflate))
         found.reverse()
         return found
 

@@ -26,6 +26,17 @@ def test_changes_lead_from_any_place_in_the_ring_to_the_present() -> None:
     assert frames.since(15) == []
 
 
+def test_large_changes_are_compressed_once_for_who_takes_them_so() -> None:
+    frames = Frames("e", 0)
+    frames.add(1, stacks("small"), ())
+    frames.add(2, stacks(*(f"stack-{number}" for number in range(500))), ())
+    small, large = frames.since(0, deflate=True)
+    assert isinstance(small, str)
+    assert isinstance(large, bytes)
+    assert zlib.decompress(large, -15).decode() == frames.since(0)[1]
+    assert frames.since(1, deflate=True)[0] is large
+
+
 def test_the_ring_is_bounded_by_number_and_by_size() -> None:
     few = Frames("e", 0, most_frames=3)
     small = Frames("e", 0, most_bytes=2000)

@@ -4,8 +4,9 @@ Whoever follows is a host: the agent of the host itself, or that of its metadata
 belongs to and no other. The frames are the environment's; only the first one is the receiver's own, because it says on
 which host it is (see ``drover.client.world``).
 
-Frames are text messages. With ``encoding=deflate`` the whole comes as a binary message instead, as raw DEFLATE. Few
-wholes are on their way at a time, so that all hosts may come back at once without the server holding a copy for each.
+Frames are text messages. With ``encoding=deflate`` the whole and large changes come as binary messages instead, as raw
+DEFLATE. Few wholes are on their way at a time, so that all hosts may come back at once without the server holding a
+copy for each.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _MOST_PER_AGENT = 3  # a reconnecting follower may be here before its old connec
 
 
 class Wish(NamedTuple):
-    """Where a follower says that it is, if anywhere, and how it takes a whole."""
+    """Where a follower says that it is, if anywhere, and whether it takes what is large compressed."""
 
     epoch: str
     revision: int
@@ -132,7 +133,7 @@ class WorldStream:
                 log.info("world.follower_fell_behind", environment_id=environment.account_id, host=host)
                 at = await self._send_whole(sender, environment, host, deflate=wish.deflate)
                 continue
-            missed, at = frames.since(at), frames.revision
+            missed, at = frames.since(at, deflate=wish.deflate), frames.revision
             for frame in missed:
                 await sender.send(frame)
 

@@ -286,7 +286,16 @@ async def test_a_hosts_upstream_understands_it_all(wire: Wire) -> None:
         await plant(wire, "stack", uuid="t", name="t")
         while "t" not in world.stacks:
             await anext(deltas)
+        store = wire.assembly.context.store
+        changes = store.changes()
+        for number in range(80):  # so many that they come compressed
+            row = {"accountId": ENVIRONMENT, "state": "active", "uuid": f"many-{number}", "name": f"m{number}"}
+            changes.insert("stack", row)
+        await store.commit(changes)
+        while "many-79" not in world.stacks:
+            await anext(deltas)
     assert world.host == "host-1"
+    assert len(world.stacks) == 82
 
 
 async def test_a_service_comes_to_life_before_the_eyes_of_its_hosts(wire: Wire) -> None:
