@@ -156,6 +156,14 @@ def test_files_win_over_the_environment_which_is_remembered(tmp_path: Path) -> N
         assert [each.content["bridge"] for each in again.find("ipsec")] == [bridge]
 
 
+@pytest.mark.parametrize("name", ["../cni/ipsec", "/ipsec", ".", "..", "a/b", "a\n"])
+def test_a_label_cannot_lead_to_another_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "cni" / "ipsec.d").mkdir(parents=True)
+    (tmp_path / "cni" / "ipsec.d" / "10-x.conf").write_text(json.dumps(CNI))
+    assert configs(tmp_path).find("ipsec")
+    assert configs(tmp_path).find(name) == ()
+
+
 def test_a_list_of_plugins_in_one_file() -> None:
     found = plugins_of(
         {
@@ -224,6 +232,10 @@ def test_search_domains_by_priority() -> None:
     none = labels | {"io.rancher.container.dns.priority": "None"}
     assert rewrite("search a.example\n", none).splitlines()[0] == "search a.example"
     assert rewrite("", {}, ("b.example", "rancher.internal")).splitlines()[0] == "search b.example rancher.internal"
+
+
+def test_a_label_cannot_add_a_line() -> None:
+    assert search_domains({"io.rancher.stack_service.name": "a\nnameserver 192.0.2.6/b"}, ()) == ["rancher.internal"]
 
 
 def test_the_hosts_line_is_there_once() -> None:

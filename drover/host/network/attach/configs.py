@@ -7,6 +7,7 @@ this program was restarted. The last one lets containers join when host and meta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from drover.host.network.names import BRIDGE_TYPE, DEFAULT_NETWORK
 log = structlog.get_logger(__name__)
 
 HOST_LABEL = "__host_label__"
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_. -]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,9 @@ class NetworkConfigs:
 
     def find(self, network: str) -> tuple[PluginConfig, ...]:
         """The network's plug-ins in the order of their file names; empty when nobody knows the network."""
+        if not _NAME.fullmatch(network):
+            # The name is a container's label: it must not lead to another folder.
+            return ()
         for folder in self._folders:
             if found := _read_folder(folder / f"{network}.d"):
                 return found

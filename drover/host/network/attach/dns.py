@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from drover.host.network.namespaces import open_in_container
 RESOLV_CONF = "/etc/resolv.conf"
 HOSTS = "/etc/hosts"
 DOMAIN = "rancher.internal"
+_STACK_SERVICE = re.compile(r"(?P<stack>[a-z0-9_.-]+)/(?P<service>[a-z0-9_.-]+)(/[a-z0-9_./-]+)?")
+"""Nothing but names: a label of the user's becomes a line of a file."""
+
 MAX_FILE = 1024 * 1024
 
 
@@ -21,10 +25,10 @@ def search_domains(labels: Mapping[str, str], host_config_search: Sequence[str])
     if labels.get(LABEL_DNS_PRIORITY, "").lower() == "none":
         return []
     domains: list[str] = []
-    stack, _, service = labels.get(LABEL_STACK_SERVICE, "").lower().partition("/")
-    if stack and service:
-        # A sidekick's own name comes as `stack/primary/sidekick`; its namespace is that of the primary.
-        domains += [f"{service.partition('/')[0]}.{stack}.{DOMAIN}", f"{stack}.{DOMAIN}"]
+    # A sidekick's own name comes as `stack/primary/sidekick`; its namespace is that of the primary.
+    named = _STACK_SERVICE.fullmatch(labels.get(LABEL_STACK_SERVICE, "").lower())
+    if named:
+        domains += [f"{named['service']}.{named['stack']}.{DOMAIN}", f"{named['stack']}.{DOMAIN}"]
     domains += [each for each in host_config_search if each not in domains and each != DOMAIN]
     return [*domains, DOMAIN]
 

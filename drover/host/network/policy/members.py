@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from drover.host.network.rules.networks import considered_running
 from drover.placement.selectors import SelectorError, parse_selector
 
 ALIAS_KIND = "dnsService"
+_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +51,21 @@ def members_of(world: World, network: str) -> Members:
     of_service: defaultdict[str, set[str]] = defaultdict(set)
     of_stack: defaultdict[str, set[str]] = defaultdict(set)
     for container in world.containers.values():
-        if not container.primary_ip or not considered_running(container):
+        address = container.primary_ip
+        if not address or not _ADDRESS.fullmatch(address) or not considered_running(container):
+            # What is no address would make the kernel refuse all sets.
             continue
         own = not environment or container.environment_uuid in ("", environment)
         if own and container.network_uuid != network:
             continue
         members.everyone.append(container)
         for membership in container.memberships:
-            of_service[membership.service_uuid].add(container.primary_ip)
+            of_service[membership.service_uuid].add(address)
         if not own:
             continue
         members.own.append(container)
         for stack in stacks_of(container, members):
-            of_stack[stack].add(container.primary_ip)
+            of_stack[stack].add(address)
     here = [each for each in members.own if each.host_uuid == world.host]
     members.local = members.addresses(here)
     members.local_user = members.addresses(each for each in here if not each.system)
