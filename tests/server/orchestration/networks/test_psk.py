@@ -19,6 +19,8 @@ from drover.server.orchestration.networks.psk import (
     Validity,
     valid_keys,
 )
+from drover.server.snapshot import facts
+from drover.server.snapshot.sheet import Look, Sheet
 from drover.server.store import Record
 from tests.server.orchestration.conftest import Platform
 
@@ -128,3 +130,13 @@ async def test_an_exchange_adds_a_key_and_is_one_at_a_time(platform: Platform, m
     assert (await all_keys(keys, agent)) == {"keys": [during["keys"][1]], "refresh_seconds": None}
     await keys.exchange(await network_of(platform))
     assert (await all_keys(keys, agent))["keys"][0] == during["keys"][1]
+
+
+def test_hosts_see_that_a_key_was_exchanged_and_nothing_of_it() -> None:
+    stored = msgspec.to_builtins(StoredKeys(revision=2, key="vault:1:new", former="vault:1:old", since=1))
+    row = Record("network", 7, {"uuid": "n", "kind": "cni", "metadata": {"cniConfig": {}}, psk.FIELD: stored})
+    sheet = Sheet({})
+    facts._network(sheet, row, gone=False)
+    shown = Look(sheet._facts).fact("network", 7)
+    assert shown.metadata == {"cniConfig": {}, "pskRevision": 2}
+    assert "vault" not in str(shown)
