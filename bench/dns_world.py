@@ -121,8 +121,10 @@ class BenchWorld:
             response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
             await response.prepare(request)
             await response.write(first + b"\n\n")
-            while True:
-                await response.write(await self.changes.get() + b"\n")
+            with contextlib.suppress(ConnectionResetError):  # the program ended
+                while True:
+                    await response.write(await self.changes.get() + b"\n")
+            return response
 
         app = web.Application()
         app.router.add_get("/drover/1/world", stream)

@@ -16,6 +16,7 @@ from drover.host.dns import endpoints
 from drover.host.dns.endpoints import Endpoint
 from drover.host.dns.links import Link, Target, container_links, service_links, target_of
 from drover.host.dns.records import ZONE, Answer, absolute, addresses_answer, within
+from drover.host.dns.resolv_conf import usable
 from drover.host.dns.view import Shared, View
 
 METADATA_NAME = within(ZONE, "rancher-metadata")
@@ -289,10 +290,7 @@ class Directory:
             if service is not None:
                 links |= service_links(service, environment=self._environment_name)
         search = tuple(dict.fromkeys(absolute(each) for each in container.dns_search if each.strip(". ")))
-        excluded = set(self._resolved(self._excluded))
-        upstreams = tuple(
-            dict.fromkeys(each for each in container.dns if each not in excluded and not each.startswith("127."))
-        )
+        upstreams = usable(container.dns, excluded=self._resolved(self._excluded))
         identity = (tuple(sorted(links.items())), search, upstreams)
         view = self._views.get(identity)
         if view is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,5 +22,14 @@ def outside_servers(path: Path, *, excluded: Iterable[str]) -> tuple[str, ...]:
 
 
 def usable(servers: Iterable[str], *, excluded: Iterable[str]) -> tuple[str, ...]:
+    """Those that are addresses of others: names and this machine itself are no name servers for us."""
     barred = set(excluded)
-    return tuple(dict.fromkeys(each for each in servers if each not in barred and not each.startswith("127.")))
+    return tuple(dict.fromkeys(each for each in servers if each not in barred and _is_elsewhere(each)))
+
+
+def _is_elsewhere(server: str) -> bool:
+    try:
+        address = ipaddress.ip_address(server.partition("#")[0])
+    except ValueError:
+        return False
+    return not (address.is_loopback or address.is_unspecified or address.is_multicast)

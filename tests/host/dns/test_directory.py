@@ -147,7 +147,17 @@ class TestClients:
         assert names.shared.views == {names.shared.default}
 
     def test_name_servers_and_search_of_the_container(self) -> None:
-        dns = ("169.254.169.250", "10.0.0.53", "127.0.0.11", "172.16.0.1")
+        dns = (
+            "169.254.169.250",
+            "10.0.0.53",
+            "127.0.0.11",
+            "172.16.0.1",
+            "",
+            "localhost",
+            "0.0.0.0",
+            "::1",
+            "10.0.0.53",
+        )
         names = names_of(container("one", "10.42.0.1", dns=dns, dns_search=("Corp.Example.", "", "rancher.internal")))
         view = names.shared.clients["10.42.0.1"]
         assert view.upstreams == ("10.0.0.53",), "neither itself nor the host, whose address is excluded here"
