@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.network.lonely_host import LonelyHost, ManagerProcess, eventually, lonely_host
+from tests.host.network.lonely_host import IMAGE, LonelyHost, ManagerProcess, eventually, lonely_host
 from tests.host.network.worlds import container, frame, network, stock
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -70,6 +70,21 @@ def test_the_environment_chooses_the_plugin(host: LonelyHost):
     with ManagerProcess(host) as manager:
         manager.show(frame(*stock(own=own)))
         assert manager.attached(start(host, "ipsec"))["ip4"]["ip"] == "10.77.0.2/24"
+
+
+def test_the_built_in_bridge_with_an_ipam_of_others(host: LonelyHost):
+    ipam = {"type": "host-local", "subnet": "10.78.0.0/24", "dataDir": str(host.folder / "leases")}
+    own = network(name="other", bridgeSubnet="10.78.0.0/24", ipam=ipam)
+    with ManagerProcess(host) as manager:
+        manager.show(frame(*stock(own=own)))
+        mac = "--label=io.rancher.container.mac_address=02:00:01:00:00:41"
+        local = host.docker("run", "--detach", "--network=none", "--label=io.rancher.cni.network=ipsec", mac, IMAGE)
+        # host-local gives the first address, which is the bridge's, to nobody.
+        assert manager.attached(local)["ip4"]["ip"] == "10.78.0.2/24"
+        host.run("busybox", "ping", "-c1", "-W2", "10.78.0.2")
+        assert leases(host) == ["10.78.0.2"]
+        host.docker("rm", "--force", local)
+        eventually(lambda: leases(host) == [], what=f"the address is given back: {manager.log()}")
 
 
 def test_a_missing_plugin_is_named(host: LonelyHost):

@@ -188,6 +188,9 @@ class Attacher:
 
     async def _add_built_in(self, plugin: PluginConfig, wish: Wish, namespace: str) -> dict[str, Any]:
         config = parse_config(plugin.content)
+        if not wish.address and (ipam := plugin.foreign) is not None:
+            leased = to_v02(await self._foreign.add(ipam, wish, namespace, None))
+            wish = replace(wish, address=str(leased["ip4"]["ip"]) if leased else "")
         own = await in_thread(partial(bridge.bridge_first_address, config.bridge)) if not config.bridge_subnet else None
         plan = plan_attachment(config, wish, metadata_address=self._metadata_address, bridge_own_address=own)
         await in_thread(partial(bridge.attach, plan, namespace, self._ledger))
@@ -214,7 +217,8 @@ class Attacher:
         network = known.network if known else wanted_network(inspect) if inspect else ""
         if known is None and not network and not self._foreign.attached(container):
             return
-        plugins = [each for each in self._configs.find(network) if not each.built_in] if network else []
+        found = self._configs.find(network) if network else ()
+        plugins = [each.foreign for each in found if each.foreign is not None]
         if plugins or self._foreign.attached(container):
             await self._delete_foreign(plugins, container)
         # The built-in plug-in has nothing to undo: the kernel removed the cable with the namespace.

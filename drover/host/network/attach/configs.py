@@ -22,24 +22,38 @@ from drover.host.network.names import BRIDGE_TYPE, DEFAULT_NETWORK
 
 log = structlog.get_logger(__name__)
 
+BUILT_IN_IPAMS = ("", "rancher-cni-ipam", "rancher-flat-ipam")
 HOST_LABEL = "__host_label__"
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_. -]*")
 
 
 @dataclass(frozen=True, slots=True)
 class PluginConfig:
-    """One configuration file of a network, or one plug-in of a list (`.conflist`)."""
+    """One configuration file of a network, or one plug-in of a list (`.conflist`).
+
+    `delegate`: the IPAM plug-in that is meant, not the one that the configuration is for.
+    """
 
     file: str
     content: Mapping[str, Any]
+    delegate: str = ""
 
     @property
     def type(self) -> str:
-        return str(self.content.get("type") or "")
+        return self.delegate or str(self.content.get("type") or "")
 
     @property
     def built_in(self) -> bool:
         return self.type == BRIDGE_TYPE
+
+    @property
+    def foreign(self) -> PluginConfig | None:
+        """What has to be run as a program: the plug-in itself, or the IPAM of the built-in one; None: nothing."""
+        if not self.built_in:
+            return self
+        ipam = self.content.get("ipam")
+        kind = str(ipam.get("type") or "") if isinstance(ipam, dict) else ""
+        return None if kind in BUILT_IN_IPAMS else PluginConfig(self.file, self.content, delegate=kind)
 
 
 class NetworkConfigs:
@@ -61,12 +75,13 @@ class NetworkConfigs:
         return plugins_of(self._known.get(network) or {})
 
     def all_foreign(self) -> tuple[PluginConfig, ...]:
-        """Every plug-in that is not built in, of all networks that are known."""
+        """Every plug-in that is a program, of all networks that are known."""
         names = set(self._known)
         for folder in self._folders:
             if folder.is_dir():
                 names |= {each.name.removesuffix(".d") for each in folder.iterdir() if each.name.endswith(".d")}
-        found = {(each.file, each.type): each for name in names for each in self.find(name) if not each.built_in}
+        plugins = (each.foreign for name in names for each in self.find(name))
+        found = {(each.file, each.type): each for each in plugins if each is not None}
         return tuple(found[key] for key in sorted(found))
 
     def learn(self, world: World) -> None:

@@ -17,7 +17,6 @@ import msgspec
 from drover.host.network.attach.wanted import Wish
 from drover.host.network.names import host_veth
 
-SERVER_IPAM = "rancher-cni-ipam"
 FLAT_IPAM = "rancher-flat-ipam"
 
 
