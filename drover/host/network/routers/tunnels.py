@@ -241,6 +241,9 @@ class Tunnels:
             name = tunnel.ends.name
             if self._loaded.get(name) == tunnel.ends:
                 continue
+            if self._loaded.get(name) is not None:
+                # Another router is there now: what stands leads to its predecessor.
+                await self._end(vici, name)
             kernel = self._charon.kernel
             message = connection(tunnel.ends, kernel.datapath, self._timing, gcm=kernel.gcm, overrides=self._overrides)
             try:
@@ -255,15 +258,19 @@ class Tunnels:
             del self._loaded[name]
 
     async def _unload(self, vici: Vici, name: str) -> None:
-        for command, message in (
-            ("unload-conn", {"name": name}),
-            ("terminate", {"ike": name, "force": "yes", "timeout": "2000"}),
-        ):
-            try:
-                await vici.request(command, message)
-            except CharonRefused as error:
-                log.debug("charon.nothing-to-do", command=command, name=name, reason=str(error))
+        try:
+            await vici.request("unload-conn", {"name": name})
+        except CharonRefused as error:
+            log.debug("charon.nothing-to-do", command="unload-conn", name=name, reason=str(error))
+        await self._end(vici, name)
         log.info("tunnel.removed", peer=host_of(name))
+
+    async def _end(self, vici: Vici, name: str) -> None:
+        """Take down whatever stands of a connection; the other end is told but not waited for."""
+        try:
+            await vici.request("terminate", {"ike": name, "force": "yes", "timeout": "2000"})
+        except CharonRefused as error:
+            log.debug("charon.nothing-to-do", command="terminate", name=name, reason=str(error))
 
     async def _look(self, vici: Vici) -> None:
         """Take in what stands; tell when a pair of hosts has agreed on another form."""
@@ -345,11 +352,7 @@ class Tunnels:
                 continue
             log.warning("tunnel.dead", peer=tunnel.ends.peer_host)
             tunnel.last_error = "the tunnel stood but nothing came back"
-            try:
-                message = {"ike": tunnel.ends.name, "force": "yes", "timeout": "2000"}
-                await vici.request("terminate", message)
-            except CharonRefused as error:
-                log.debug("charon.nothing-to-do", command="terminate", reason=str(error))
+            await self._end(vici, tunnel.ends.name)
             tunnel.association = None
             tunnel.next_attempt = 0.0
 

@@ -1,5 +1,6 @@
 """How a host whose kernel has ESP finds out that a peer encrypts in user space, with what charon would say."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,13 @@ async def test_vanished_peers_are_unloaded_and_terminated(tmp_path: Path) -> Non
     made.want({}, ENDS.own_router)
     await made._load_connections(charon)  # type: ignore[arg-type]
     assert [command for command, _ in charon.asked] == ["load-conn", "unload-conn", "terminate"]
+
+
+async def test_a_peers_new_router_gets_a_new_tunnel(tmp_path: Path) -> None:
+    made = tunnels(tmp_path, [])
+    charon = SaidByCharon()
+    await made._load_connections(charon)  # type: ignore[arg-type]
+    made.want({ENDS.peer_host: replace(ENDS, peer_router="10.42.0.66")}, ENDS.own_router)
+    await made._load_connections(charon)  # type: ignore[arg-type]
+    assert [command for command, _ in charon.asked] == ["load-conn", "terminate", "load-conn"]
+    assert "10.42.0.66/32" in str(charon.asked[-1])
