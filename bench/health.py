@@ -28,7 +28,7 @@ TITLE = "Health checks: many containers that stay well"
 _STATEMENTS = "drover_store_statements_total"
 _CHECK = {"port": 80, "interval": 2000, "responseTimeout": 2000, "healthyThreshold": 2, "unhealthyThreshold": 3}
 _INTERVAL_MS = 2000
-_PER_SERVICE = 1000
+_PER_SERVICE = 500
 _HEALTHY_SECONDS = 900.0
 
 
