@@ -12,7 +12,7 @@ from drover.server.api.ids import format_id
 from drover.server.orchestration.health import CannotVerify, Health
 from drover.server.orchestration.health.reports import Report
 from drover.server.resources import Schema, catalog
-from drover.server.store import Record
+from drover.server.store import Record, StoreError
 
 
 def register(extensions: Extensions, health: Health) -> None:
@@ -28,6 +28,10 @@ def register(extensions: Extensions, health: Health) -> None:
             return await health.reports.take(call.caller.agent_id, report)
         except CannotVerify as refused:
             raise ApiError(403, "CantVerifyHealthcheck", str(refused)) from refused
+        except StoreError as lost:
+            raise ApiError(
+                409, "Conflict", "The check was reassigned at this moment; report again", detail=str(lost)
+            ) from lost
 
     async def states(call: Call, records: Sequence[Record]) -> dict[int, dict[str, Any]]:
         if call.version == "v1":
