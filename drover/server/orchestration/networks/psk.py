@@ -1,7 +1,7 @@
 """The pre-shared key of a network, with which its IPsec routers prove themselves to each other.
 
 There is one key a network, made when a router first asks, kept encrypted, told only to the agent of a system container
-that is labelled as an IPsec router of that very network. To exchange it without losing a packet, the new key must be
+that is labelled as an IPsec router of that very network. To exchange it without a break, the new key must be
 known everywhere before anybody uses it, and the old one must be accepted until nobody does. What is valid follows from
 the time of the exchange alone, so a server that is restarted in between misses nothing:
 
