@@ -20,10 +20,13 @@ GONE = (
     " networkserviceproviderinstancemaps networkserviceproviders networkservices subnetvnetmaps vnet vnets"
 )
 
-DIFFERENCES: tuple[Allowed, ...] = tuple(
-    Allowed(f"links.{name}", "leads to a type that is not declared", role="superadmin", version="v1")
-    for name in GONE.split()
-) + (Allowed("actions.exchangekey", "the original changes a network's pre-shared key by hand on every host"),)
+DIFFERENCES: tuple[Allowed, ...] = (
+    *(
+        Allowed(f"links.{name}", "leads to a type that is not declared", role="superadmin", version="v1")
+        for name in GONE.split()
+    ),
+    Allowed("actions.exchangekey", "the original changes a network's pre-shared key by hand on every host"),
+)
 
 # Types that Rancher 1.6 does not have, by version.
 ADDED: dict[str, frozenset[str]] = {"v2-beta": frozenset(), "v1": frozenset()}
