@@ -159,7 +159,8 @@ class Book:
     async def _load(self) -> None:
         checked = Query(INSTANCE, (Where("healthState", "notnull"), Where("removed", "null")))
         for record in await self._store.find(checked):
-            self._see_instance(record)
+            if record["healthCheck"]:
+                self._see_instance(record)
         for record in await self._store.find_by(REGISTRATION, removed=None):
             self._see_registration(record)
         for record in await self._store.find_by(MAP, removed=None):
@@ -223,7 +224,11 @@ class Book:
                 for gone in self._gone:
                     gone(known)
             return
-        if after["healthState"] is None or (known is not None and not _differs(known.record, after)):
+        if (
+            after["healthState"] is None
+            or not after["healthCheck"]
+            or (known is not None and not _differs(known.record, after))
+        ):
             return
         self._tell(self._see_instance(after))
 
@@ -231,11 +236,11 @@ class Book:
         kept = Record(INSTANCE, record.id, {name: record[name] for name in (*_KEPT, *_KEPT_HEALTH)})
         target = self._targets.get(record.id)
         if target is None:
-            target = Target(kept, Check.of(record["healthCheck"] or {}))
+            target = Target(kept, Check.of(record["healthCheck"]))
             self._targets[record.id] = self._by_uuid[record.uuid] = target
         else:
             target.record = kept
-            target.check = Check.of(record["healthCheck"] or {})
+            target.check = Check.of(record["healthCheck"])
         return target
 
     def _see_registration(self, record: Record) -> None:
