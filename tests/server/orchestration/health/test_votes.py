@@ -27,6 +27,15 @@ async def test_a_container_without_a_check_has_no_health(platform: Platform, war
     assert ward.votes(record) == {}
 
 
+async def test_a_health_that_somebody_set_is_not_checked(platform: Platform, ward: Ward) -> None:
+    await platform.create_host()
+    record = await platform.start()
+    changes = platform.store.changes()
+    changes.update(record, {"healthState": "unhealthy"})
+    await platform.store.commit(changes)
+    assert platform.hosting.health.book.get(record.id) is None
+
+
 async def test_one_healthy_vote_suffices_and_one_keeps_it(platform: Platform, ward: Ward) -> None:
     hosts = [await platform.create_host() for _ in range(3)]
     checkers = [await ward.checker(host) for host in hosts]
