@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -20,6 +18,7 @@ from drover.client.subscribe import Notice
 from drover.client.world import Container, World
 from drover.client.world.follow import follow
 from drover.common.backoff import Backoff
+from drover.common.lifetime import run_until, stop_signals
 from drover.common.status import StatusServer
 from drover.host.balancer.balancer import Balancer
 from drover.host.balancer.certificates import CertificateSource, pem
@@ -50,7 +49,7 @@ async def run_balancer(settings: BalancerSettings) -> None:
     world = World()
     provider = make_provider(settings)
     address = _metadata_address(settings.metadata_address)
-    async with _stopping_on_signals() as stop, AsyncExitStack() as stack:
+    async with stop_signals() as stop, AsyncExitStack() as stack:
         source = CertificateSource(_no_certificates, cert_file=settings.cert_file_name, key_file=settings.key_file_name)
         if settings.server_url and settings.environment_access_key:
             client = await stack.enter_async_context(
@@ -70,14 +69,10 @@ async def run_balancer(settings: BalancerSettings) -> None:
         await stack.enter_async_context(receiving())
         for listen in filter(None, (settings.healthz_listen, settings.status_listen)):
             await stack.enter_async_context(StatusServer(listen, balancer.status))
-        tasks = [
-            asyncio.create_task(provider.run(), name="balancer-provider"),
-            asyncio.create_task(_follow(address, world, balancer), name="balancer-world"),
-            asyncio.create_task(balancer.run(), name="balancer-updates"),
-        ]
+        works = [provider.run(), _follow(address, world, balancer), balancer.run()]
         if settings.server_url and settings.agent_access_key:
-            tasks.append(asyncio.create_task(answer_drains(settings, balancer), name="balancer-drains"))
-        await _until_stopped(tasks, stop)
+            works.append(answer_drains(settings, balancer))
+        await run_until(stop, *works)
         if not settings.leave_running:
             await provider.stop(settings.stop_grace)
 
@@ -206,32 +201,5 @@ def _seconds(value: object) -> float:
     return _DEFAULT_DRAIN_SECONDS
 
 
-async def _until_stopped(tasks: list[asyncio.Task[None]], stop: asyncio.Event) -> None:
-    """Until the signal, or until one of the tasks fails, whose error is raised."""
-    stopping = asyncio.create_task(stop.wait(), name="balancer-stop")
-    try:
-        done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in (*tasks, stopping):
-            task.cancel()
-        await asyncio.gather(*tasks, stopping, return_exceptions=True)
-
-
 def _metadata_address(text: str) -> str:
     return text.rstrip("/") if "://" in text else f"http://{text}"
-
-
-@asynccontextmanager
-async def _stopping_on_signals() -> AsyncIterator[asyncio.Event]:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    for number in numbers:
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import signal
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
@@ -20,6 +19,7 @@ import structlog
 
 from drover.client.world import Container, World
 from drover.client.world.follow import follow
+from drover.common.lifetime import run_until_stopped
 from drover.common.settings import setting
 from drover.common.together import together
 from drover.host.dns.directory import Directory
@@ -58,20 +58,7 @@ class HostsFileSettings:
 
 async def run_hosts_file(settings: HostsFileSettings) -> None:
     """Write after each change of the environment until SIGTERM; the file stays as it was last."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    writer = HostsFile(settings)
-    running = asyncio.create_task(writer.run())
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
-    finally:
-        for each in (running, stopping):
-            each.cancel()
-        await asyncio.gather(running, stopping, return_exceptions=True)
+    await run_until_stopped(HostsFile(settings).run())
 
 
 class HostsFile:

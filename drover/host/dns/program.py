@@ -14,6 +14,7 @@ import structlog
 
 from drover.client.world import World
 from drover.common.errors import SettingsError
+from drover.common.lifetime import run_until_stopped
 from drover.host.dns import dump
 from drover.host.dns.directory import AGENT_IP, Directory
 from drover.host.dns.forward import Forwarder
@@ -39,10 +40,6 @@ async def run_dns(settings: DnsSettings) -> None:
         stale_max=settings.stale_max,
     )
     responder = Responder(shared, forwarder, _rules(settings), servers=servers)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     world = World()
     server = Server(settings.listen, responder)
 
@@ -69,17 +66,15 @@ async def run_dns(settings: DnsSettings) -> None:
     async with forwarder, _status(settings.status_listen, report):
         if settings.metadata_server is None:
             _load_file(settings, shared)
-            loop.add_signal_handler(signal.SIGHUP, _reload_file, settings, shared)
-        async with server, asyncio.TaskGroup() as tasks:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_file, settings, shared)
+        async with server:
             log.info("dns serves", listen=settings.listen, name_servers=",".join(servers))
-            background = []
+            works = []
             if settings.metadata_server is not None:
-                background.append(tasks.create_task(_follow(settings, world, shared)))
+                works.append(_follow(settings, world, shared))
                 if settings.answers is not None:
-                    background.append(tasks.create_task(dump.keep_written(settings.answers, shared, servers)))
-            await stop.wait()
-            for each in background:
-                each.cancel()
+                    works.append(dump.keep_written(settings.answers, shared, servers))
+            await run_until_stopped(*works)
     log.info("dns ends")
 
 

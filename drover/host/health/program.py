@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Mapping
 from contextlib import aclosing
 
@@ -12,6 +11,7 @@ import structlog
 from drover.client.world import World
 from drover.client.world.follow import follow
 from drover.common.errors import SettingsError
+from drover.common.lifetime import run_until_stopped
 from drover.common.status import StatusServer
 from drover.host.health.checker import Checker
 from drover.host.health.reports import Reports
@@ -22,10 +22,6 @@ log = structlog.get_logger(__name__)
 
 async def run_healthcheck(settings: HealthcheckSettings) -> None:
     """Check until SIGTERM. Raises SettingsError for an address that cannot be listened on."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     world = World()
     reports = Reports(settings.server_url, settings.access_key, settings.secret_key)
     checker = Checker(world, reports, concurrency=settings.concurrency)
@@ -44,16 +40,10 @@ async def run_healthcheck(settings: HealthcheckSettings) -> None:
         }
 
     listener = await _listen(settings.listen)
-    async with listener, StatusServer(settings.status_listen, report), asyncio.TaskGroup() as tasks:
-        working = [
-            tasks.create_task(_follow(settings.metadata_address, world, checker), name="follow"),
-            tasks.create_task(checker.run(), name="checker"),
-            tasks.create_task(reports.run(), name="reports"),
-        ]
+    async with listener, StatusServer(settings.status_listen, report):
         log.info("health.ready", listen=settings.listen, server=settings.server_url)
-        await stop.wait()
-        for task in working:
-            task.cancel()
+        following = _follow(settings.metadata_address, world, checker)
+        await run_until_stopped(following, checker.run(), reports.run())
     log.info("health.ends")
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
-import signal
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import structlog
@@ -20,6 +19,7 @@ import structlog
 from drover.client.world import World
 from drover.client.world.upstream import Upstream
 from drover.common.errors import DroverError
+from drover.common.lifetime import run_until, stop_signals
 from drover.host.metadata.address import add_address
 from drover.host.metadata.answers_file import AnswersFile, load_answers
 from drover.host.metadata.listener import Listener
@@ -39,7 +39,7 @@ async def run_metadata(settings: MetadataSettings) -> None:
     """Serves until SIGTERM or SIGINT. Raises DroverError when the address cannot be had."""
     host, port = parse_listen(settings.listen)
     _allow_many_connections()
-    async with _stopping_on_signals() as stop, AsyncExitStack() as stack:
+    async with stop_signals() as stop, AsyncExitStack() as stack:
         if settings.add_address:
             await add_address(settings.metadata_address, settings.interface)
         program = MetadataProgram(settings)
@@ -71,20 +71,14 @@ class MetadataProgram:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the server until `stop` is set; then keep what is known for the next start."""
-        tasks = []
+        works = []
         if self.upstream is not None:
-            tasks.append(asyncio.create_task(self._follow(self.upstream), name="metadata-upstream"))
+            works.append(self._follow(self.upstream))
         if self._answers is not None:
-            tasks.append(asyncio.create_task(self._answers.run(), name="metadata-answers"))
-        stopping = asyncio.create_task(stop.wait(), name="metadata-stop")
+            works.append(self._answers.run())
         try:
-            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await run_until(stop, *works)
         finally:
-            for task in (*tasks, stopping):
-                task.cancel()
-            await asyncio.gather(*tasks, stopping, return_exceptions=True)
             if self._answers is not None:
                 await self._answers.save()
 
@@ -129,19 +123,6 @@ class MetadataProgram:
             _set_aside()
         elif self.upstream is None:
             raise NoAnswers(f"{path} has no usable answers, and there is no server to ask: set CATTLE_URL")
-
-
-@asynccontextmanager
-async def _stopping_on_signals() -> AsyncIterator[asyncio.Event]:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
 
 
 def _set_aside() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 
@@ -18,6 +17,7 @@ from drover.client.scheduling import PRIORITIZE, RELEASE, RESERVE, Answer, Asked
 from drover.client.world import World
 from drover.client.world.follow import follow
 from drover.common.errors import DroverError, SettingsError
+from drover.common.lifetime import run_until_stopped
 from drover.common.status import StatusServer
 from drover.host.scheduler.channel import Channel
 from drover.host.scheduler.decisions import Decisions
@@ -132,21 +132,9 @@ class Scheduler:
 
 async def run_scheduler(settings: SchedulerSettings) -> None:
     """Answer until SIGTERM."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     scheduler = Scheduler(settings)
     async with StatusServer(settings.status_listen, scheduler.report), healthcheck(settings.listen, scheduler):
-        running = asyncio.create_task(scheduler.run())
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                running.result()
-        finally:
-            for each in (running, stopping):
-                each.cancel()
-            await asyncio.gather(running, stopping, return_exceptions=True)
+        await run_until_stopped(scheduler.run())
     log.info("scheduler ends")
 
 

@@ -19,10 +19,10 @@ from aiohttp import web
 from drover.client.world import World
 from drover.client.world.follow import follow
 from drover.common.errors import SettingsError
+from drover.common.lifetime import run_until_stopped
 from drover.common.status import StatusServer
 from drover.host.network.routers import metrics
 from drover.host.network.routers.devices import wait_for_own_link
-from drover.host.network.routers.lifetime import run_until_stopped
 from drover.host.network.routers.overlay import Overlay, OwnLink
 from drover.host.network.routers.reachability import Reachability
 from drover.host.network.routers.settings import ConnectivitySettings

@@ -20,6 +20,7 @@ from drover.client.world import Delta, World
 from drover.client.world.follow import follow
 from drover.common.backoff import Backoff
 from drover.common.errors import SettingsError
+from drover.common.lifetime import run_until_stopped
 from drover.common.status import StatusServer
 from drover.host.network.routers import policies
 from drover.host.network.routers.carrier import Carrier
@@ -31,7 +32,6 @@ from drover.host.network.routers.forwarding import DEVICE, PORT, VNI, Way, vtep_
 from drover.host.network.routers.iproute import KernelRefused, checked, query
 from drover.host.network.routers.keeper import become_keeper
 from drover.host.network.routers.keys import KeySource, NoKey
-from drover.host.network.routers.lifetime import run_until_stopped
 from drover.host.network.routers.overlay import OwnLink, Peer, Remote
 from drover.host.network.routers.settings import IpsecSettings
 from drover.host.network.routers.tunnels import Tunnels

@@ -13,11 +13,11 @@ import structlog
 
 from drover.client.world import World
 from drover.client.world.follow import follow
+from drover.common.lifetime import run_until_stopped
 from drover.common.status import StatusServer
 from drover.host.network.routers.carrier import Carrier
 from drover.host.network.routers.devices import wait_for_own_link
 from drover.host.network.routers.forwarding import DEVICE, PORT, VXLAN_OVERHEAD, Way, vtep_mac
-from drover.host.network.routers.lifetime import run_until_stopped
 from drover.host.network.routers.overlay import OwnLink, Peer
 from drover.host.network.routers.settings import VxlanSettings
 from drover.host.network.routers.vtep import Device
