@@ -10,6 +10,7 @@ from drover.client.api import ApiClient
 from lab import Lab
 from tests.e2e.cluster import Cluster
 from tests.e2e.engines import Engines
+from tests.e2e.plane import Plane, create_plane
 
 _FAILED = pytest.StashKey[bool]()
 
@@ -41,3 +42,36 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.when == "call":
         item.stash[_FAILED] = report.failed
     return report
+
+
+@pytest.fixture(scope="session")
+async def planes(
+    anyio_backend: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> AsyncIterator[tuple[Plane, Plane]]:
+    """Two environments with infrastructure, of three hosts and of one, made from the template that a test names."""
+    folder = tmp_path_factory.mktemp("plane")
+    async with (
+        Lab(hosts=4, server=True, drover_image=True, name=f"p{os.getpid()}") as lab,
+        Engines(lab.hosts[:3]) as three,
+        Engines(lab.hosts[3:]) as one,
+    ):
+        blue, blue_api = await create_plane(
+            lab, lab.hosts[:3], three, folder / "blue", template=request.param, name="blue"
+        )
+        green, green_api = await create_plane(
+            lab, lab.hosts[3:], one, folder / "green", template=request.param, name="green"
+        )
+        yield blue, green
+        await blue_api.__aexit__(None, None, None)
+        await green_api.__aexit__(None, None, None)
+
+
+@pytest.fixture
+async def plane(planes: tuple[Plane, Plane], request: pytest.FixtureRequest) -> AsyncIterator[Plane]:
+    """The environment of three hosts; what a test deployed is removed, and a failure shows the state of everything."""
+    blue, green = planes
+    yield blue
+    if request.node.stash.get(_FAILED, False):
+        print(await blue.describe())
+    await blue.remove_stacks()
+    await green.remove_stacks()

@@ -60,6 +60,11 @@ class EngineContainer:
         return bool(self.details["State"]["Running"])
 
     @property
+    def pid(self) -> int:
+        """Of its first process, as the machine counts; 0 when it does not run."""
+        return int(self.details["State"]["Pid"])
+
+    @property
     def started_at(self) -> str:
         return str(self.details["State"]["StartedAt"])
 
