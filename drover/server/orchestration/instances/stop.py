@@ -49,7 +49,7 @@ class Stop:
         if not no_op and not run.data.get("errorState"):
             for drain in self.drains:
                 await drain(run)
-        await self._stop_dependants(run.record, no_op=no_op)
+        await self._stop_dependants(run.record)
         try:
             reported = {} if no_op else await self._tell(run)
         except (NoAnswer, Refused) as error:
@@ -105,15 +105,19 @@ class Stop:
             raise
         return read_reply(reply, instance)
 
-    async def _stop_dependants(self, instance: Record, *, no_op: bool) -> None:
-        """Containers that use this one's network cannot live without it."""
+    async def _stop_dependants(self, instance: Record) -> None:
+        """Containers that use this one's network cannot live without it.
+
+        They are really stopped also when this one ended by itself: the engine leaves them in a network namespace that
+        nothing leads to any more, and one that seems to run would not be started again.
+        """
         await self._usage.ready()
         ids = self._usage.network_dependants(instance.id)
         for each in (await self._context.store.get_many("instance", sorted(ids))).values() if ids else ():
             if each.state in _STOPPABLE:
                 changes = self._context.store.changes()
                 try:
-                    self._context.engine.schedule(changes, "instance.stop", each, {"containerNoOpEvent": no_op})
+                    self._context.engine.schedule(changes, "instance.stop", each)
                 except ProcessConflict as busy:
                     log.debug("instance.dependant_busy", instance_id=each.id, reason=str(busy))
                     continue

@@ -48,6 +48,20 @@ async def _start_count(platform: Platform, container_id: int, count: int) -> boo
     return row is not None and row.state == "running" and row["startCount"] == count
 
 
+async def test_who_shares_the_network_of_one_that_died_is_really_stopped(platform: Platform) -> None:
+    """The engine lets it run on, in a network namespace that leads nowhere."""
+    host = await platform.create_host()
+    holder = await platform.start()
+    follower = await platform.start(networkContainerId=holder.id, networkMode="container")
+    subscription = platform.context.bus.subscribe([f"compute.instance.deactivate;agent={host['agentId']}"])
+    await platform.schedule("instance.stop", holder, containerNoOpEvent=True)
+    await platform.until("instance", follower.id, "stopped")
+    (event,) = await subscription.get_batch()
+    subscription.close()
+    assert event.data["instanceHostMap"]["instance"]["uuid"] == follower.uuid
+    assert event.data["processData"]["containerNoOpEvent"] is False
+
+
 async def test_remove_gives_everything_back(platform: Platform) -> None:
     host = await platform.create_host()
     container = await platform.start(ports=["8080:80/tcp"])
