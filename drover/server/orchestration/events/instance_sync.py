@@ -16,6 +16,7 @@ from drover.server.lifecycle import Engine
 from drover.server.orchestration.agents.channel import AgentChannel, AgentGone
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.events.container_events import ContainerChange, plan_event
+from drover.server.orchestration.instances.payload import brief_map
 from drover.server.orchestration.instances.usage import Usage
 from drover.server.orchestration.mirror import Mirror
 from drover.server.store import Record
@@ -91,17 +92,21 @@ class InstanceSync:
         elif removed["removed"] is not None and removed["externalId"] not in (None, "", report.get("dockerId")):
             # A container without our label is known by its name, and the name was given to another one since.
             await self._tell(host, f"no-uuid-{own_uuid}", report, "start")
+        elif removed["removed"] is not None and not removed["nativeContainer"]:
+            log.info("sync.remove", host_id=host.id, instance_id=removed.id)
+            await self._command(agent, host, "compute.instance.remove", brief_map(removed, host_id=host.id))
         elif removed["removed"] is not None and report.get("state") == "running":
+            # Somebody else's: we end what we were told to end, and leave the rest to its owner.
             log.info("sync.force_stop", host_id=host.id, instance_id=removed.id)
-            self._agreed.pop(host.id, None)
-            try:
-                await self._channel.tell(
-                    agent.id,
-                    "compute.instance.force.stop",
-                    {"instanceForceStop": {"kind": "docker", "id": report.get("dockerId")}},
-                )
-            except AgentGone:
-                return
+            stop = {"instanceForceStop": {"kind": "docker", "id": report.get("dockerId")}}
+            await self._command(agent, host, "compute.instance.force.stop", stop)
+
+    async def _command(self, agent: Record, host: Record, name: str, data: dict[str, Any]) -> None:
+        self._agreed.pop(host.id, None)
+        try:
+            await self._channel.tell(agent.id, name, data)
+        except AgentGone:
+            log.debug("sync.agent_gone", host_id=host.id, command=name)
 
     async def _absent(self, host: Record, row: Record) -> None:
         gone = row.state in _SETTLED and row.state not in _NOT_MISSED and row["externalId"]

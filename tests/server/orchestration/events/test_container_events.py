@@ -44,6 +44,19 @@ async def test_an_unknown_container_is_adopted(platform: Platform) -> None:
     assert len(await platform.store.find_by("instance", externalId="d0c")) == 1
 
 
+@pytest.mark.parametrize("running", [True, False])
+async def test_what_was_removed_while_its_host_was_away_is_removed_there_too(platform: Platform, running: bool) -> None:
+    host = await platform.create_host()
+    container = await platform.start()
+    model = sim(platform, host)
+    left_over = model.containers[container.uuid]
+    await platform.schedule("instance.stop", container, remove=True, timeout=0)
+    await platform.until("instance", container.id, "removed")
+    left_over.state = "running" if running else "stopped"
+    model.containers[container.uuid] = left_over
+    await platform.eventually(lambda: container.uuid not in model.containers)
+
+
 async def test_a_died_container_is_stopped_without_telling_the_agent(platform: Platform) -> None:
     host = await platform.create_host()
     container = await platform.start()
