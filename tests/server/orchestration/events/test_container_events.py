@@ -44,19 +44,6 @@ async def test_an_unknown_container_is_adopted(platform: Platform) -> None:
     assert len(await platform.store.find_by("instance", externalId="d0c")) == 1
 
 
-@pytest.mark.parametrize("running", [True, False])
-async def test_what_was_removed_while_its_host_was_away_is_removed_there_too(platform: Platform, running: bool) -> None:
-    host = await platform.create_host()
-    container = await platform.start()
-    model = sim(platform, host)
-    left_over = model.containers[container.uuid]
-    await platform.schedule("instance.stop", container, remove=True, timeout=0)
-    await platform.until("instance", container.id, "removed")
-    left_over.state = "running" if running else "stopped"
-    model.containers[container.uuid] = left_over
-    await platform.eventually(lambda: container.uuid not in model.containers)
-
-
 async def test_a_died_container_is_stopped_without_telling_the_agent(platform: Platform) -> None:
     host = await platform.create_host()
     container = await platform.start()
@@ -115,17 +102,29 @@ async def test_a_foreign_container_is_found_by_the_ping(platform: Platform) -> N
     assert found["imageUuid"] == "docker:sim:nginx"
 
 
-async def test_a_container_removed_while_its_host_was_away_is_stopped_there(platform: Platform) -> None:
+@pytest.mark.parametrize(
+    ("native", "there", "left"), [(False, "running", None), (False, "stopped", None), (True, "running", "stopped")]
+)
+async def test_what_was_removed_while_its_host_was_away(
+    platform: Platform, native: bool, there: str, left: str | None
+) -> None:
+    """Ours is removed there too; what somebody else started is only stopped."""
     host = await platform.create_host()
-    container = await platform.start()
+    container = await platform.start(nativeContainer=native)
     model = sim(platform, host)
     model.connected = False
     await platform.until("agent", host["agentId"], "disconnected")
     await platform.schedule("instance.stop", container, remove=True)
     await platform.until("instance", container.id, "removed")
     assert model.containers[container.uuid].state == "running"
+    model.containers[container.uuid].state = there
     model.connected = True
     agent = await platform.store.get("agent", host["agentId"])
     assert agent is not None
     await platform.schedule("agent.reconnect", agent)
-    await platform.eventually(lambda: model.containers[container.uuid].state == "stopped")
+
+    def state() -> str | None:
+        found = model.containers.get(container.uuid)
+        return None if found is None else str(found.state)
+
+    await platform.eventually(lambda: state() == left)
