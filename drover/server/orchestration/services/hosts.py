@@ -47,6 +47,10 @@ class HostsView:
         hosts = self._hosts.where(accountId=account_id)
         return {h.id for h in hosts if str(h["agentState"] or "") in _LOST or h.state in _LEAVING}
 
+    def existing(self, account_id: int) -> set[int]:
+        """All hosts that are there and stay, whether or not they can be reached."""
+        return {h.id for h in self._hosts.where(accountId=account_id) if h.state != "removing"}
+
     def for_global(self, spec: ServiceSpec) -> set[int]:
         """The hosts that a global service must run on: soft host label rules count as hard here."""
         rules = [(key, value) for config in spec.configs for key, value in config.labels.items()]

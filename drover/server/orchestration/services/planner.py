@@ -49,18 +49,20 @@ def plan(
     digest: Digest,
     *,
     hosts: Collection[int],
+    existing: Collection[int] | None = None,
     held: Collection[str] = (),
     recreations: int | None = None,
 ) -> Steps:
     """One pass.
 
-    ``hosts`` are those that a global service must run on (ignored otherwise); ``held`` names units whose repair is
+    ``hosts`` are those that a global service must run on (ignored otherwise); ``existing`` all that are there and stay,
+    in whatever state (None: nobody knows, so none is missed); ``held`` names units whose repair is
     postponed because it failed a moment ago; ``recreations`` is how many units may be replaced for their health.
     """
     steps = Steps()
     if not spec.configs:
         return steps
-    doomed = _surplus(spec, digest, hosts)
+    doomed = _surplus(spec, digest, existing)
     steps.remove_units.extend(doomed[:LARGEST_STEP])
     steps.more = len(doomed) > LARGEST_STEP
     _repair(spec, digest, steps, {unit.uuid for unit in doomed}, held, recreations)
@@ -76,10 +78,12 @@ def _wanted_units(digest: Digest) -> Iterable[Unit]:
     return (unit for unit in digest.units.values() if unit.record is not None)
 
 
-def _surplus(spec: ServiceSpec, digest: Digest, hosts: Collection[int]) -> list[Unit]:
-    """Units beyond the scale: those without a container, then the youngest. Of a global service: all but one a host."""
+def _surplus(spec: ServiceSpec, digest: Digest, existing: Collection[int] | None) -> list[Unit]:
+    """Units beyond the scale: those without a container, then the youngest. Of a global service: all but one a host,
+    and all of a host that leaves or is gone: what is removed there must not be made again.
+    """
     if spec.is_global:
-        return _doubles(digest)
+        return _doubles(digest, existing)
     surplus = digest.staying() - spec.scale
     if surplus <= 0:
         return []
@@ -91,14 +95,14 @@ def _dispensability(unit: Unit) -> tuple[bool, int, int]:
     return (not unit.members, unit.create_index, unit.index)
 
 
-def _doubles(digest: Digest) -> list[Unit]:
+def _doubles(digest: Digest, existing: Collection[int] | None) -> list[Unit]:
     seen: set[int] = set()
     doubles: list[Unit] = []
     for unit in sorted(_wanted_units(digest), key=lambda unit: unit.create_index):
         host = unit.requested_host_id
         if host is None:
             continue
-        if host in seen:
+        if host in seen or (existing is not None and host not in existing):
             doubles.append(unit)
         seen.add(host)
     return doubles

@@ -173,7 +173,9 @@ class Reconciler:
             steps = Steps(waiting=True)
         else:
             hosts = self._hosts.for_global(spec) if spec.is_global else set()
-            steps = plan(spec, digest, hosts=hosts, held=held, recreations=self._recreations_left(digest))
+            existing = self._hosts.existing(spec.account_id) if spec.is_global else None
+            left = self._recreations_left(digest)
+            steps = plan(spec, digest, hosts=hosts, existing=existing, held=held, recreations=left)
             self._recreations.take(spec.account_id, len(steps.recreate))
             self._count_repairs(service, steps, started)
             if steps.any:

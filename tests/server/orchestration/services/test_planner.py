@@ -120,6 +120,21 @@ def test_units_on_hosts_that_no_longer_match_are_left_alone() -> None:
     digest = digest_of(spec)
     add_unit(digest, 1, host=7, requested=7, primary="running")
     assert not plan(spec, digest, hosts=set()).any
+    assert not plan(spec, digest, hosts=set(), existing={7}).any
+
+
+def test_what_a_leaving_host_lost_is_not_made_there_again() -> None:
+    """Its containers are removed one by one; each pass meanwhile would see units that miss a member."""
+    sidekick = {"name": "side", "imageUuid": "docker:side"}
+    spec = service_spec(
+        launchConfig={"labels": {"io.rancher.scheduler.global": "true"}}, secondaryLaunchConfigs=[sidekick]
+    )
+    digest = digest_of(spec)
+    half = add_unit(digest, 1, host=7, requested=7, primary="running")
+    assert [unit.uuid for unit, _ in plan(spec, digest, hosts={8}, existing={7, 8}).new_members] == [half]
+    steps = plan(spec, digest, hosts={8}, existing={8})
+    assert [unit.uuid for unit in steps.remove_units] == [half]
+    assert not steps.new_members
 
 
 def test_one_pass_makes_a_bounded_number_of_containers() -> None:
