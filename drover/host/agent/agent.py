@@ -6,7 +6,6 @@ register -> look at the engine -> serve the event channel, the container watcher
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from aiodocker.exceptions import DockerError
 
 from drover.client.events import ContainerEvent
 from drover.common.backoff import Backoff
+from drover.common.lifetime import stop_signals
 from drover.host.agent import host_facts
 from drover.host.agent.channel import Channel
 from drover.host.agent.cloud import CloudLabels
@@ -73,7 +73,7 @@ async def run_agent(settings: AgentSettings) -> None:
     """
     check_agent_ip(settings.agent_ip)
     clock = ServerClock()
-    async with _stopping_on_signals() as stop, _connected(settings.docker_url) as engine:
+    async with stop_signals() as stop, _connected(settings.docker_url) as engine:
         identity = load_identity(settings)
         # Before anything is asked of the server: an address that a container cannot reach would be tried for ever.
         own = await registration_container(engine, settings)
@@ -307,25 +307,6 @@ async def _connected(url: str | None) -> AsyncIterator[Engine]:
         yield engine
     finally:
         await engine.close()
-
-
-@asynccontextmanager
-async def _stopping_on_signals() -> AsyncIterator[asyncio.Event]:
-    """An event that SIGTERM and SIGINT set. Outside the main thread the signals are somebody else's."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    installed: list[signal.Signals] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        try:
-            loop.add_signal_handler(number, stop.set)
-        except (RuntimeError, ValueError):
-            break
-        installed.append(number)
-    try:
-        yield stop
-    finally:
-        for number in installed:
-            loop.remove_signal_handler(number)
 
 
 async def _unless(stop: asyncio.Event, work: asyncio.Task[T]) -> T | None:
