@@ -21,7 +21,6 @@ ip -o address | sed 's/^[0-9]*: //'
 ip route show table all | grep -v fe80
 ipset list -n
 docker ps -aq
-docker volume ls -q
 ls /var/lib/rancher/state/cni 2>/dev/null
 ls /run/netns /run/docker/netns 2>/dev/null || true
 """
