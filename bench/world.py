@@ -93,7 +93,8 @@ def _measures(
 ) -> tuple[Measure, ...]:
     per_change = samples.delta_bytes / samples.delta_changes
     full = samples.full_bytes / len(samples.full_cpu)
-    extra = statistics.median(samples.delta_cpu) - statistics.median(samples.alone_cpu)
+    # Of few changes the difference can be smaller than the clock's steps, and fall on either side of zero.
+    extra = max(0.0, statistics.median(samples.delta_cpu) - statistics.median(samples.alone_cpu))
     whole = statistics.median(samples.full_cpu)
     frames = samples.delta_frames / samples.delta_changes / hosts
     return (
