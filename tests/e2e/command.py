@@ -26,7 +26,7 @@ class Command:
     """Runs `drover ARGUMENTS` against one server; `prefix` is put before it, e.g. to enter a namespace."""
 
     def __init__(self, server_url: str, home: Path, *, prefix: Sequence[str] = ()) -> None:
-        self._prefix = tuple(prefix)
+        self.prefix = tuple(prefix)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DROVER_", "RANCHER_"))}
         config = home / "cli.json"
         self._environment = {**kept, "DROVER_URL": server_url, "DROVER_CLIENT_CONFIG": str(config), "COLUMNS": "250"}
@@ -55,7 +55,7 @@ class Command:
         return await self._spawn(arguments, stdin=asyncio.subprocess.DEVNULL, stderr=STDOUT)
 
     async def _spawn(self, arguments: Sequence[str], *, stdin: int, stderr: int = PIPE) -> Process:
-        argv = (*self._prefix, DROVER, *arguments)
+        argv = (*self.prefix, DROVER, *arguments)
         return await asyncio.create_subprocess_exec(
             *argv, stdin=stdin, stdout=PIPE, stderr=stderr, env=self._environment
         )

@@ -2,11 +2,11 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from drover.client.resource import Resource
@@ -80,34 +80,43 @@ async def test_logs_are_followed_through_the_server(cluster: Cluster, outsider: 
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "no line lost, none twice"
 
 
-async def test_statistics_come_through_the_server(cluster: Cluster) -> None:
+async def test_statistics_come_through_the_server(cluster: Cluster, outsider: Command) -> None:
     await cluster.up("busy", {"job": cluster.shell("while :; do :; done", mem_limit=64 * 1024**2)})
     await cluster.until_running("busy/job", 1)
     try:
-        host = (await samples(cluster, await cluster.host_row("host1"), "hostStats"))[-1][0]
+        host = (await samples(cluster, outsider, await cluster.host_row("host1"), "hostStats"))[-1][0]
         assert host["cpu"]["usage"]["total"] > 0
         assert host["memory"]["usage"] > 0
 
-        first, second = await samples(cluster, await cluster.container("busy-job-1"), "containerStats", 2)
+        first, second = await samples(cluster, outsider, await cluster.container("busy-job-1"), "containerStats", 2)
         used = second[0]["cpu"]["usage"]["total"] - first[0]["cpu"]["usage"]["total"]
         assert used > 10**8, f"a busy loop used {used} ns between two samples"
 
-        service = (await samples(cluster, await cluster.service("busy/job"), "containerStats"))[-1]
+        service = (await samples(cluster, outsider, await cluster.service("busy/job"), "containerStats"))[-1]
         assert [each["id"] for each in service] == [(await cluster.container("busy-job-1")).text("externalId")]
     finally:
         await cluster.drover("rm", "-y", "-w", "busy/job")
 
 
-async def samples(cluster: Cluster, resource: Resource, link: str, number: int = 1) -> list[list[dict[str, Any]]]:
-    """The first samples behind a statistics link; the stream's address is the server's own."""
+_LISTEN = """
+import asyncio, sys, aiohttp
+
+async def main(address, number):
+    async with aiohttp.ClientSession() as session, session.ws_connect(address) as socket:
+        for _ in range(number):
+            print((await socket.receive_str(timeout=20)).strip())
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+async def samples(
+    cluster: Cluster, outsider: Command, resource: Resource, link: str, number: int = 1
+) -> list[list[dict[str, Any]]]:
+    """The first samples behind a statistics link, as the outsider gets them from the server's own address."""
     access = await cluster.api.follow(resource, link)
     assert isinstance(access, Resource)
     address = with_query(websocket_url(access.text("url")), [("token", access.text("token"))])
     assert cluster.lab.gateway in address
-    found = []
-    async with aiohttp.ClientSession() as session, session.ws_connect(address) as socket:
-        while len(found) < number:
-            message = await socket.receive(timeout=20)
-            assert message.type is aiohttp.WSMsgType.TEXT, f"{link} of {resource.label}: {message}"
-            found.append(json.loads(message.data))
-    return found
+    said = await run(*outsider.prefix, sys.executable, "-c", _LISTEN, address, str(number), timeout=60)
+    return [json.loads(line) for line in said.splitlines()]
