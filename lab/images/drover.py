@@ -17,12 +17,16 @@ _BUILD_TIMEOUT = 900.0
 
 
 async def drover_archive(cache: Path) -> Path:
-    """Path of the archive; built now if the sources changed since the last one."""
+    """Path of the archive; built now if the sources changed since the last one.
+
+    The agents of a lab run from the checkout and look there for the program that containers wait in.
+    """
+    await _script("install-packages", "engine", "image", "lab")
+    await _script("build-wait")
     archive = cache / "images" / f"drover-{_fingerprint()}.tar"
     if archive.exists():
         return archive
     archive.parent.mkdir(parents=True, exist_ok=True)
-    await _script("install-packages", "engine", "image", "lab")
     await _script("ensure-engine")
     try:
         await _script("build-image")
