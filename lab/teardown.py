@@ -44,6 +44,7 @@ async def end_host_processes(layout: LabLayout, host: str) -> None:
         pids = processes.in_namespaces([where.namespace]) | processes.in_cgroup(where.cgroup)
         if not pids:
             break
+        _thaw(where.cgroup)
         await processes.end(pids)
     else:
         raise LabError(f"processes of {host} could not be killed: {sorted(pids)}")
@@ -56,8 +57,18 @@ async def _end_processes(layout: LabLayout) -> None:
         pids = await asyncio.to_thread(_find_processes, layout)
         if not pids:
             return
+        _thaw(layout.cgroup)
         await processes.end(pids)
     raise LabError(f"processes of lab {layout.name} could not be killed: {sorted(pids)}")
+
+
+def _thaw(cgroup: str) -> None:
+    """An engine that is killed while it kills a container leaves it frozen, and what is frozen cannot die."""
+    for hierarchy in _cgroup_hierarchies():
+        for name, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            for state in (hierarchy / cgroup).rglob(name):
+                with contextlib.suppress(OSError):  # gone since, or the top of a hierarchy, which is never frozen
+                    state.write_text(thawed)
 
 
 def _find_processes(layout: LabLayout) -> set[int]:
