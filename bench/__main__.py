@@ -15,7 +15,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from bench import attach, balancer, dns, engine, health, idle, metadata, replace, routers, scale, startup, world
+from bench import attach, balancer, dns, engine, health, idle, metadata, plane, replace, routers, scale, startup, world
 from bench.machine import Busy, describe_machine
 from bench.options import Options
 from bench.priority import precedence
@@ -27,7 +27,7 @@ Bench = Callable[[Options], Awaitable[list[Result]]]
 
 BENCHES: dict[str, Bench] = {
     each.NAME: each.run
-    for each in (startup, scale, idle, health, replace, dns, metadata, balancer, attach, routers, world, engine)
+    for each in (startup, scale, idle, health, replace, dns, metadata, balancer, attach, routers, world, plane, engine)
 }
 RESULTS = Path(__file__).with_name("results")
 _LEAST_WIDTH = 120

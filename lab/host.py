@@ -47,9 +47,13 @@ class LabHost:
         """A client of this host's engine; the caller closes it: `async with await host.docker() as docker:`."""
         return aiodocker.Docker(url=f"unix://{self.docker_socket}")
 
+    def command(self, *argv: str) -> tuple[str, ...]:
+        """The command line that runs a program on the host, for those who keep it running."""
+        return on_host(self._layout, *argv)
+
     async def run(self, *argv: str, timeout: float = 30.0) -> str:
         """Run a program on the host and return what it printed; `LabError` if it fails."""
-        return await run(*on_host(self._layout, *argv), timeout=timeout)
+        return await run(*self.command(*argv), timeout=timeout)
 
     async def load_image(self, archive: Path) -> None:
         """Give the engine the images of an archive made by `docker save`."""

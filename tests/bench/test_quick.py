@@ -14,10 +14,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 # `lists` is measured in the world of `scale`.
 WRITES = {name: (name,) for name in BENCHES} | {"scale": ("scale", "lists")}
+_MARKS = {"engine": pytest.mark.docker, "plane": (pytest.mark.docker, pytest.mark.e2e)}
 _TIMEOUT = 300.0
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.docker if n == "engine" else ()) for n in BENCHES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=_MARKS.get(name, ())) for name in BENCHES])
 async def test_a_bench_measures_and_writes(name: str, tmp_path: Path) -> None:
     argv = (sys.executable, "-m", "bench", name, "--quick", "--results", str(tmp_path))
     process = await asyncio.create_subprocess_exec(
