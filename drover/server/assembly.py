@@ -51,7 +51,7 @@ from drover.server.api.types import tasks as task_types
 from drover.server.api.urls import Urls
 from drover.server.bus import Bus
 from drover.server.lifecycle import Engine, Handlers, Watch
-from drover.server.orchestration import hosts_and_instances
+from drover.server.orchestration import hosts_and_instances, infrastructure
 from drover.server.orchestration.accounts import AccountHandlers
 from drover.server.orchestration.background import Background
 from drover.server.orchestration.context import Context
@@ -59,7 +59,6 @@ from drover.server.orchestration.external_handlers import ExternalHandlers
 from drover.server.orchestration.images.credentials import RegistryCredentials
 from drover.server.orchestration.images.pull_tasks import KIND as PULL_TASK
 from drover.server.orchestration.images.pull_tasks import PullTasks
-from drover.server.orchestration.infrastructure import prepare_infrastructure
 from drover.server.orchestration.networks import psk
 from drover.server.orchestration.networks.defaults import plan_default_networks
 from drover.server.orchestration.networks.drivers import SERVICE_KIND as NETWORK_DRIVER_SERVICE
@@ -145,8 +144,9 @@ async def _running(
     AccountHandlers(context, [plan_default_networks]).register(handlers)
     pull_tasks = PullTasks(hosting.channel, hosting.hosts, RegistryCredentials(store, access.vault))
     GenericObjectHandlers(context, {PULL_TASK: pull_tasks.run}).register(handlers)
-    seeded = await seed(context, auth=auth, project_seeds=[plan_default_networks])
-    infrastructure = await prepare_infrastructure(context, handlers, first_start=seeded.first_start)
+    equipment = infrastructure.assemble(context, handlers)
+    first_environment = [plan_default_networks, await infrastructure.first_environment(context)]
+    seeded = await seed(context, auth=auth, project_seeds=first_environment)
     config = ApiConfig(trusted_proxies=tuple(trusted_proxies))
     config_items = ConfigItems(context, access.authenticate)
     config_items.add(psk.ITEM, psk.NetworkKeys(context))
@@ -170,7 +170,7 @@ async def _running(
         services.reconciler,
         services.health,
         services.membership,
-        infrastructure,
+        equipment,
         snapshots,
         answers,
         background,

@@ -1,4 +1,11 @@
-"""Settings as they are in force: the environment wins over the database, the database over the packaged default."""
+"""Settings as they are in force, from the first of these layers that has one (Rancher 1.6).
+
+1. The environment, ``CATTLE_API_HOST``: fixed for as long as the server runs.
+2. The database: what administrators set by the API.
+3. The environment's defaults, ``DEFAULT_CATTLE_API_HOST``: what an image of the server brings, or an installation
+   begins with, and administrators may change.
+4. The packaged default.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +17,8 @@ from drover.server.store import Store, Touched
 
 TYPE = "setting"
 _PREFIX = "CATTLE_"
+_WEAK_PREFIX = "DEFAULT_CATTLE_"
+_PACKAGED = "Code Packaged Defaults"
 
 
 class Settings:
@@ -18,6 +27,9 @@ class Settings:
     def __init__(self, store: Store, environment: Mapping[str, str] = os.environ) -> None:
         self._store = store
         self._fixed = {name: value for name, value in environment.items() if name.startswith(_PREFIX)}
+        self._defaults = {
+            name.removeprefix("DEFAULT_"): value for name, value in environment.items() if name.startswith(_WEAK_PREFIX)
+        }
         self._stored: dict[str, str] = {}
         self._effective: dict[str, str] = {}
         store.listen(self._hear)
@@ -37,7 +49,13 @@ class Settings:
             return "Environment Variables"
         if name in self._stored:
             return "Database"
-        return "Code Packaged Defaults"
+        if _variable(name) in self._defaults:
+            return "Default Environment Variables"
+        return _PACKAGED
+
+    def chosen(self, name: str) -> bool:
+        """Whether anybody gave the setting a value; otherwise it has its packaged default."""
+        return self.source(name) != _PACKAGED
 
     def get(self, name: str) -> str:
         value = self._effective.get(name)
@@ -52,6 +70,9 @@ class Settings:
         stored = self._stored.get(name)
         if stored is not None:
             return stored
+        default = self._defaults.get(_variable(name))
+        if default is not None:
+            return default
         definition = SETTINGS.get(name)
         return "" if definition is None else definition.default
 

@@ -442,7 +442,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "newest.docker.version": "newest Docker version that the UI recommends",
     "object.remove.time.delay.seconds": "time from removal to purge; below zero: a random part of it",
     "process_instance.purge.after.seconds": "age at which finished processes are deleted",
-    "project.template.default.name": "template of an environment that names none",
+    "project.template.default.name": "template of an environment that names none; none: no infrastructure",
     "registration.token.period.millis": "how long a registration token is valid",
     "registry.default": "registry of images that name none",
     "registry.whitelist": "registries that images may come from, separated by commas; empty: any",

@@ -1,7 +1,8 @@
 """The settings that exist.
 
 A setting is read by its dotted name. An environment variable of the server fixes it, otherwise the database may set
-it, otherwise it has its default. Unknown names may be set, too: they are settings without a definition.
+it, otherwise another variable of the server or this package gives its default. Unknown names may be set, too: they are
+settings without a definition.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ async def list_settings(call: Call, _schema: Schema) -> Sequence[Output]:
 async def read_setting(call: Call, _schema: Schema, name: str) -> Output | None:
     if not (call.caller.list_all_settings or _is_public(name)):
         return None
-    known = name in SETTINGS or call.context.settings.stored(name) is not None
+    known = name in SETTINGS or call.context.settings.chosen(name)
     return show(call, name) if known and name[:1].islower() else None
 
 

@@ -7,7 +7,8 @@ from drover.server.orchestration.context import Context
 from drover.server.orchestration.infrastructure.installer import Installer
 from drover.server.orchestration.infrastructure.project_templates import default_template, seed_templates
 from drover.server.orchestration.infrastructure.upgrades import Upgrades
-from drover.server.orchestration.seed import DEFAULT_PROJECT_UUID
+from drover.server.orchestration.seed import ProjectSeed
+from drover.server.store import Changes, Record
 
 
 class Infrastructure:
@@ -22,20 +23,21 @@ class Infrastructure:
         await self._installer.run()
 
 
-async def prepare_infrastructure(context: Context, handlers: Handlers, *, first_start: bool) -> Infrastructure:
-    """Make the built-in templates known, and give the first environment the one that the settings name."""
-    Upgrades(context).register(handlers)
+async def first_environment(context: Context) -> ProjectSeed:
+    """Make the built-in templates known; returns what gives the first environment the one that the settings name.
+
+    It is planned with the environment itself: one that exists already never gets a network because of a new default.
+    """
     await seed_templates(context)
-    if first_start:
-        await _equip_first_environment(context)
-    return Infrastructure(context)
-
-
-async def _equip_first_environment(context: Context) -> None:
     template = await default_template(context)
-    project = await context.store.first("account", uuid=DEFAULT_PROJECT_UUID)
-    if template is None or project is None:
-        return
-    changes = context.store.changes()
-    changes.update(project, {"projectTemplateId": template.id})
-    await context.store.commit(changes)
+
+    def plan(changes: Changes, project: Record) -> None:
+        if template is not None:
+            changes.update(project, {"projectTemplateId": template.id})
+
+    return plan
+
+
+def assemble(context: Context, handlers: Handlers) -> Infrastructure:
+    Upgrades(context).register(handlers)
+    return Infrastructure(context)

@@ -19,7 +19,6 @@ VERSION = "DROVER_VERSION"
 _IMAGE_SETTING = "drover.image"
 _AGENT_IMAGE_SETTING = "bootstrap.required.image"
 _DEFAULT_IMAGE = "drover:latest"
-_PACKAGED = "Code Packaged Defaults"
 
 
 def image(context: Context) -> str:
@@ -28,7 +27,7 @@ def image(context: Context) -> str:
     given = settings.get(_IMAGE_SETTING).strip()
     if given:
         return given
-    if settings.source(_AGENT_IMAGE_SETTING) != _PACKAGED:
+    if settings.chosen(_AGENT_IMAGE_SETTING):
         return settings.get(_AGENT_IMAGE_SETTING).strip() or _DEFAULT_IMAGE
     return _DEFAULT_IMAGE
 

@@ -13,16 +13,18 @@ from drover.server.store import ClaimTaken, Record
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_SETTING = "project.template.default"
-_STANDARD_SETTING = "project.template.default.name"
-_PACKAGED = "Code Packaged Defaults"
+_INSTALL_SETTING = "project.template.defaults"
+_DEFAULT_SETTING = "project.template.default.name"
+_EXECUTE_SETTING = "catalog.execute"
 
 
 async def seed_templates(context: Context) -> None:
     """Make the rows that are missing, and bring those of an older version of a template up to date.
 
-    What an administrator changes stays until then.
+    What an administrator changes stays until then. With ``project.template.defaults`` = false nothing is installed.
     """
+    if not context.settings.bool(_INSTALL_SETTING):
+        return
     store = context.store
     rows = await store.find_by("projectTemplate", accountId=None, removed=None)
     known = {_identity(str(row["externalId"] or "")): row for row in rows}
@@ -53,15 +55,16 @@ async def seed_templates(context: Context) -> None:
 
 
 async def default_template(context: Context) -> Record | None:
-    """The template of an environment that names none; None while no setting says so.
+    """The template of an environment that names none, or None.
 
-    The packaged default of Rancher's own setting does not count: an installation on one machine shall not get an
-    encrypted network between hosts without being asked.
+    As in Rancher 1.6 it is the public one that ``project.template.default.name`` names (packaged: Cattle), and
+    ``catalog.execute`` switches that on: false as packaged, true in the image of the server. A server outside of an
+    image knows no image that hosts could run the stacks from. A name that somebody chose counts for it all the same.
     """
     settings = context.settings
-    name = settings.get(DEFAULT_SETTING).strip()
-    if not name and settings.source(_STANDARD_SETTING) != _PACKAGED:
-        name = settings.get(_STANDARD_SETTING).strip()
+    if not (settings.bool(_EXECUTE_SETTING) or settings.chosen(_DEFAULT_SETTING)):
+        return None
+    name = settings.get(_DEFAULT_SETTING).strip()
     if not name or name.lower() == "none":
         return None
     rows = await context.store.find_by("projectTemplate", isPublic=True, removed=None)

@@ -26,6 +26,12 @@ async def complete(env: Environment, stacks: int) -> Record:
     return project
 
 
+async def first_environment(server: Server) -> Environment:
+    found = await server.store.first("account", uuid=DEFAULT_PROJECT_UUID)
+    assert found is not None
+    return Environment(server.assembly, found.id)
+
+
 async def test_built_in_templates_are_listed_for_everybody(server: Server) -> None:
     env = await server.create_environment("plain")
     found = {each["name"]: each for each in (await env.api.get("projecttemplates")).json["data"]}
@@ -68,19 +74,53 @@ async def test_an_unknown_template_is_refused(server: Server) -> None:
     assert (answer.status, answer.json["code"]) == (422, "InvalidReference")
 
 
+CHOSEN = {"CATTLE_PROJECT_TEMPLATE_DEFAULT_NAME": "vxlan"}
+IMAGE = {"DEFAULT_CATTLE_CATALOG_EXECUTE": "true"}
+
+
 @pytest.mark.parametrize(
-    "settings", [{"CATTLE_PROJECT_TEMPLATE_DEFAULT": "vxlan"}, {"CATTLE_PROJECT_TEMPLATE_DEFAULT_NAME": "VXLAN"}]
+    ("settings", "network"), [(IMAGE, "ipsec"), (CHOSEN, "vxlan"), (IMAGE | CHOSEN, "vxlan")], ids=str
 )
-async def test_a_setting_names_the_template_of_those_that_name_none(tmp_path: Path, settings: dict[str, str]) -> None:
+async def test_environments_that_name_no_template_get_the_default_one(
+    tmp_path: Path, settings: dict[str, str], network: str
+) -> None:
     async with serving(tmp_path, settings) as server:
-        first = await server.store.first("account", uuid=DEFAULT_PROJECT_UUID)
-        assert first is not None
-        for env in (Environment(server.assembly, first.id), await server.create_environment("second")):
+        for env in (await first_environment(server), await server.create_environment("second")):
             await complete(env, 4)
-            await env.network("vxlan")
-        plain = await server.template("Plain")
-        other = await server.create_environment("third", projectTemplateId=plain["id"])
-        await complete(other, 0)
+            await env.network(network)
+
+
+@pytest.mark.parametrize("name", ["Plain", "none", ""])
+async def test_no_infrastructure_is_a_choice_too(tmp_path: Path, name: str) -> None:
+    async with serving(tmp_path, IMAGE | {"CATTLE_PROJECT_TEMPLATE_DEFAULT_NAME": name}) as server:
+        for env in (await first_environment(server), await server.create_environment("second")):
+            await env.until("account", env.id, "active")
+            assert not await server.store.find_by("stack", accountId=env.id)
+
+
+async def test_an_administrator_changes_the_default_of_later_environments(tmp_path: Path) -> None:
+    async with serving(tmp_path, IMAGE) as server:
+        await server.set("project.template.default.name", "VXLAN")
+        await (await server.create_environment("later")).network("vxlan")
+
+
+async def test_environments_that_exist_get_nothing_by_a_new_default(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        before = [await first_environment(server), await server.create_environment("second")]
+    async with serving(tmp_path, IMAGE) as server:
+        await complete(await server.create_environment("third"), 4)
+        for env in before:
+            project = await server.store.get("account", env.id)
+            assert project is not None
+            assert project["projectTemplateId"] is None
+            assert not await server.store.find_by("stack", accountId=env.id)
+
+
+async def test_without_packaged_templates_there_is_no_default(tmp_path: Path) -> None:
+    async with serving(tmp_path, IMAGE | {"CATTLE_PROJECT_TEMPLATE_DEFAULTS": "false"}) as server:
+        assert (await server.api.get("projecttemplates")).json["data"] == []
+        env = await server.create_environment("bare")
+        assert (await env.until("account", env.id, "active"))["projectTemplateId"] is None
 
 
 async def test_what_was_begun_is_completed_by_the_next_server(tmp_path: Path) -> None:
