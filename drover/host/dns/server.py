@@ -10,18 +10,17 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import structlog
 
 from drover.common.errors import SettingsError
+from drover.host.dns.batch import SIZE, SLOT, Batch
 from drover.host.dns.responder import Later, Responder
 
 log = structlog.get_logger(__name__)
 
-BATCH = 128
-_BIGGEST_QUERY = 4096
 _RECEIVE_BUFFER = 4 << 20  # a burst of some thousands of questions waits here instead of being lost
 _IP_FREEBIND = 15
 _IP_PKTINFO = 8
@@ -76,37 +75,39 @@ class Server:
             each.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _reader(self) -> Any:
-        if self._address[0] == "0.0.0.0":  # noqa: S104 - compared, not bound
-            return self._drain_wildcard
-        return self._drain
+    def _reader(self) -> Callable[[], None]:
+        """In batches where the system can do that, and need not be told from which address to answer."""
+        if self._address[0] != "0.0.0.0":  # noqa: S104 - compared, not bound
+            with contextlib.suppress(OSError):
+                return partial(self._drain, Batch(self._udp))
+        return self._drain_singly
 
-    def _drain(self) -> None:
+    def _drain(self, batch: Batch) -> None:
         """Answer what has arrived, at most a batch; the loop comes back when there is more."""
-        receive, send = self._udp.recvfrom, self._udp.sendto
         shared = self._responder.shared
-        clients, default = shared.clients, shared.default
-        received = 0
-        with contextlib.suppress(BlockingIOError):
-            while received < BATCH:
-                data, peer = receive(_BIGGEST_QUERY)
-                received += 1
-                kept = clients.get(peer[0], default).replies.get(data[2:])
-                if kept is None:
-                    self._answer_new(data, peer)
-                    continue
-                try:
-                    send(data[:2] + next(kept), peer)
-                except OSError:
-                    self.dropped += 1
-        self.questions += received
+        clients, default, put = shared.clients, shared.default, batch.put
+        place, unsent = -1, 0
+        for place, client, data in batch.receive():
+            kept = clients.get(client, default).replies.get(data[2:])
+            reply = b"" if kept is None else data[:2] + next(kept)
+            if reply and len(reply) <= SLOT:
+                put(place, reply)
+                continue
+            self.dropped += batch.send(unsent, place)
+            unsent = place + 1
+            if reply:
+                self._send(reply, batch.peer(place), None)
+            else:
+                self._answer_new(data, batch.peer(place))
+        self.dropped += batch.send(unsent, place + 1)
+        self.questions += place + 1
 
-    def _drain_wildcard(self) -> None:
-        """As above for a socket bound to every address: replies must come from the one that was asked."""
+    def _drain_singly(self) -> None:
+        """As above without batches. On a socket of every address, replies come from the one that was asked."""
         shared = self._responder.shared
         with contextlib.suppress(BlockingIOError):
-            for _ in range(BATCH):
-                data, ancillary, _flags, peer = self._udp.recvmsg(_BIGGEST_QUERY, 64)
+            for _ in range(SIZE):
+                data, ancillary, _flags, peer = self._udp.recvmsg(SLOT, 64)
                 self.questions += 1
                 kept = shared.clients.get(peer[0], shared.default).replies.get(data[2:])
                 if kept is None:
@@ -207,7 +208,9 @@ def _bound(kind: socket.SocketKind, address: Peer) -> socket.socket:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-            opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            if address[0] == "0.0.0.0":  # noqa: S104 - compared, not bound
+                # Elsewhere it would tell what is known, at the price of looking up a route for each question.
+                opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         opened.bind(address)
     except OSError:
         opened.close()
