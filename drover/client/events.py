@@ -20,6 +20,9 @@ CHANNEL_HEADER = "X-Drover-Channel"
 
 CHANNEL_VERSION = "1"
 
+HOST_CLEANUP = "host.cleanup"
+"""Drover's own: a host that leaves its environment runs what its programs declared for that (`HostCleanup`)."""
+
 HOST_AGENT_EVENTS: tuple[str, ...] = (
     "compute.instance.activate",
     "compute.instance.deactivate",
@@ -30,10 +33,11 @@ HOST_AGENT_EVENTS: tuple[str, ...] = (
     "storage.image.activate",
     "storage.volume.activate",
     "storage.volume.remove",
+    HOST_CLEANUP,
     "ping",
     "config.update",
 )
-"""The events a host agent subscribes to."""
+"""The events a host agent subscribes to. By that a server knows what the agent understands."""
 
 Transition = Literal["yes", "no", "error"]
 """`yes` = progress, `error` = final failure; `no` or absent = final success."""

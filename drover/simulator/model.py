@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from drover.client.events import HOST_CLEANUP
+
 OVERRIDES_KEY = "io.cattle.platform.agent.connection.simulator.AgentConnectionSimulator"
 ACTIVATE_KEY = "io.cattle.platform.process.agent.AgentActivate"
 
@@ -29,6 +31,7 @@ EVENTS = (
     "config.update",
     "console.access",
     "delegate.request",
+    HOST_CLEANUP,
     "storage.image.activate",
     "storage.image.remove",
     "storage.volume.activate",
@@ -91,6 +94,8 @@ class SimulatedAgent:
     overrides: Overrides = field(default_factory=Overrides)
     containers: dict[str, SimulatedContainer] = field(default_factory=dict)
     connected: bool = True
+    cleaned_up: list[str] = field(default_factory=list)
+    """The programs that a removed host was told to run, by name."""
 
     def answer(self, name: str, data: Any, *, now: float) -> Answer:
         """React to one request. ``name`` is the event without its qualifier; ``now`` in seconds since the epoch."""
@@ -115,6 +120,8 @@ class SimulatedAgent:
                 self._force_stop(str((data or {}).get("instanceForceStop", {}).get("id")))
             case "compute.instance.inspect":
                 return Answer({"instanceInspect": None})
+            case "host.cleanup":
+                self._clean_up(data or {})
             case "console.access":
                 return Answer({"kind": "fake", "url": "http://localhost/console"})
         return Answer({})
@@ -170,6 +177,10 @@ class SimulatedAgent:
         for container in self.containers.values():
             if container.external_id == external_id:
                 container.state, container.stops_at = "stopped", None
+
+    def _clean_up(self, data: Mapping[str, Any]) -> None:
+        programs = (data.get("hostCleanup") or {}).get("programs") or ()
+        self.cleaned_up += [str((each.get("instance") or {}).get("name")) for each in programs]
 
     def _stop_due(self, now: float) -> None:
         for container in self.containers.values():

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from aiodocker.exceptions import DockerError
 
-from drover.client.events import ContainerEvent
+from drover.client.events import HOST_CLEANUP, ContainerEvent
 from drover.common.backoff import Backoff
 from drover.common.lifetime import stop_signals
 from drover.host.agent import host_facts
@@ -29,6 +29,7 @@ from drover.host.agent.container_events import ContainerEventReporter, Expectati
 from drover.host.agent.dispatcher import Dispatcher, Handler
 from drover.host.agent.engine import Engine, JsonObject
 from drover.host.agent.errors import AgentError, RegistrationError
+from drover.host.agent.host_cleanup import HostCleanup
 from drover.host.agent.identity import HostIdentity, engine_identity, engine_lock, host_public_key, load_identity
 from drover.host.agent.image_requests import ImageRequests
 from drover.host.agent.images import Images, Progress
@@ -38,6 +39,7 @@ from drover.host.agent.launcher import launch_agent_container, registration_cont
 from drover.host.agent.parameters import MappingFacts
 from drover.host.agent.payload import (
     ForceStopRequest,
+    HostCleanupRequest,
     ImageRequest,
     InspectRequest,
     InstanceRequest,
@@ -148,7 +150,6 @@ class HostAgent:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves the server's requests until `stop` is set. Leaves no task behind."""
-        await self._install_wait_program()
         cloud = CloudLabels(self._settings.state_dir / "info.json")
         router = StreamRouter(self._engine, self._index, self._verifier)
         streams = StreamBackend(self._server, router.serve, host_uuid=self._identity.docker_uuid)
@@ -160,6 +161,7 @@ class HostAgent:
                 group.create_task(self._reporter.run(), name="container-events"),
                 group.create_task(streams.run(), name="streams"),
                 group.create_task(self._serve_channel(channel, dispatcher), name="channel"),
+                group.create_task(self._install_wait_program(channel), name="wait-program"),
             ]
             if self._settings.detect_cloud_provider:
                 tasks.append(group.create_task(cloud.detect(self._server.session), name="cloud-labels"))
@@ -171,8 +173,12 @@ class HostAgent:
                 task.cancel()
         log.info("agent.stopped", host=self._identity.docker_uuid)
 
-    async def _install_wait_program(self) -> None:
-        """Early, so that containers which the engine restarts find it; who needs it later tries again."""
+    async def _install_wait_program(self, channel: Channel) -> None:
+        """Early, so that the first container need not wait for it; who needs it later tries again.
+
+        Not before the server has accepted this agent: a machine that was removed stays as it is.
+        """
+        await channel.connected.wait()
         try:
             await self._wait_program.ensure()
         except (AgentError, DockerError) as error:
@@ -203,6 +209,9 @@ class HostAgent:
     def _handlers(self, pinger: Pinger) -> dict[str, Handler]:
         """Every event this agent understands, by name."""
         instances, images = self._instances, ImageRequests(self._engine, self._images)
+        cleanup = HostCleanup(
+            self._engine, images=self._images, wait_program=self._wait_program, facts=self._mapping_facts
+        )
 
         async def remove_volume(request: VolumeRequest, _: Progress) -> JsonObject:
             return await self._volumes.remove(request, remove_root_of=instances.remove_instance)
@@ -219,6 +228,7 @@ class HostAgent:
             "storage.image.activate": _typed(ImageRequest, images.activate),
             "storage.volume.activate": _typed(VolumeRequest, self._volumes.activate),
             "storage.volume.remove": _typed(VolumeRequest, remove_volume),
+            HOST_CLEANUP: _typed(HostCleanupRequest, cleanup.clean_up),
         }
 
     def _mapping_facts(self) -> MappingFacts:

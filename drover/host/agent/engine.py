@@ -11,7 +11,7 @@ so that a hundred open log views never keep a container from starting.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import quote
@@ -60,6 +60,15 @@ def negotiate(*, server: str, minimum: str | None) -> tuple[int, int]:
             f"{format_api_version(chosen)}: update the agent",
         )
     return chosen
+
+
+async def ignoring_absence(call: Awaitable[None]) -> None:
+    """For what shall be gone or down anyway: 404 is success."""
+    try:
+        await call
+    except DockerError as error:
+        if error.status != 404:
+            raise
 
 
 class Engine:
@@ -138,6 +147,12 @@ class Engine:
 
     async def kill_container(self, container: str) -> None:
         await self._bytes("POST", f"containers/{_segment(container)}/kill")
+
+    async def wait_container(self, container: str, *, timeout: float) -> int:
+        """The exit status of a container, once it has ended; DockerError when it has not within `timeout` seconds."""
+        limit = aiohttp.ClientTimeout(total=timeout, sock_connect=10)
+        path = f"containers/{_segment(container)}/wait"
+        return int(msgspec.json.decode(await self._bytes("POST", path, timeout=limit))["StatusCode"])
 
     async def rename_container(self, container: str, name: str) -> None:
         await self._bytes("POST", f"containers/{_segment(container)}/rename", params={"name": name})

@@ -7,7 +7,7 @@ path of a start is create, start, inspect: three calls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
@@ -15,7 +15,7 @@ from aiodocker.exceptions import DockerError
 
 from drover.host.agent.cni import ManagedNetwork
 from drover.host.agent.container_events import Expectations
-from drover.host.agent.engine import Engine, JsonObject
+from drover.host.agent.engine import Engine, JsonObject, ignoring_absence
 from drover.host.agent.errors import AgentError
 from drover.host.agent.images import Images, Progress
 from drover.host.agent.index import AGENT_CONTAINER, ContainerEntry, ContainerIndex
@@ -208,10 +208,10 @@ class Instances:
         grace = DEFAULT_STOP_GRACE if timeout is None else max(0, int(timeout))
         if self._seems_running(container):
             self._expectations.expect(container, "die", "stop")
-        await _ignoring_absence(self._engine.stop_container(container, grace=grace))
+        await ignoring_absence(self._engine.stop_container(container, grace=grace))
         inspect = await self._inspect(container)
         if inspect is not None and _running(inspect):
-            await _ignoring_absence(self._engine.kill_container(container))
+            await ignoring_absence(self._engine.kill_container(container))
             inspect = await self._inspect(container)
         if inspect is not None and _running(inspect):
             self._expectations.withdraw(container, "die", "stop")
@@ -264,7 +264,7 @@ class Instances:
     async def force_stop(self, request: ForceStopRequest, _: Progress) -> None:
         container = request.instance_force_stop.id
         if container and not self._protected(container):
-            await _ignoring_absence(self._engine.stop_container(container, grace=0))
+            await ignoring_absence(self._engine.stop_container(container, grace=0))
 
     async def inspect(self, request: InspectRequest, _: Progress) -> JsonObject:
         """By id, else by name; an empty inspect when there is no such container."""
@@ -364,11 +364,3 @@ def _entry(inspect: JsonObject) -> ContainerEntry:
 def _network_name(instance: Instance) -> str:
     network = instance.nics[0].network if instance.nics else None
     return (network and network.name) or "managed"
-
-
-async def _ignoring_absence(call: Awaitable[None]) -> None:
-    try:
-        await call
-    except DockerError as error:
-        if error.status != 404:
-            raise

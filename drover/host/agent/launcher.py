@@ -118,7 +118,6 @@ def agent_container(own: Mapping[str, Any], credentials: Credentials, *, environ
                 "/lib/modules:/lib/modules:ro",
                 "/proc:/host/proc",
                 "/dev:/host/dev",
-                "rancher-cni:/.r",
                 "rancher-agent-state:/var/lib/cattle",
                 f"{_state_source(own)}:{RANCHER_FOLDER}",
             ],

@@ -395,6 +395,19 @@ class VolumeRequest(_Row, kw_only=True):
     volume_storage_pool_map: VolumeStoragePoolMap
 
 
+class HostCleanup(_Row):
+    """The programs to run once, as containers, and the names of the volumes to remove."""
+
+    programs: list[InstanceHostMap] | None = None
+    volumes: list[str] | None = None
+
+
+class HostCleanupRequest(_Row, kw_only=True):
+    """`host.cleanup`, which only Drover's server sends."""
+
+    host_cleanup: HostCleanup
+
+
 class ConfigItem(_Row):
     name: str | None = None
     requested_version: int | None = None

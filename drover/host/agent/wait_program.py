@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 from aiodocker.exceptions import DockerError
 
-from drover.host.agent.engine import Engine
+from drover.host.agent.engine import Engine, ignoring_absence
 from drover.host.agent.errors import AgentError
 from drover.host.agent.parameters.names import WAIT_BIND, WAIT_PROGRAM
 
@@ -50,6 +50,13 @@ class WaitProgram:
         """The volume was removed, or its content."""
         self._installed = False
         await self.ensure()
+
+    async def remove(self) -> None:
+        """Takes the volume and the image of its installer back. Raises DockerError when something still uses them."""
+        async with self._lock:
+            self._installed = False
+            await ignoring_absence(self._engine.remove_volume(_VOLUME))
+            await ignoring_absence(self._engine.remove_image(IMAGE, force=False))
 
     async def _install(self) -> None:
         content = await asyncio.to_thread(self._read)

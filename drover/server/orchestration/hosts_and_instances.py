@@ -17,6 +17,7 @@ from drover.server.orchestration.events.instance_sync import InstanceSync
 from drover.server.orchestration.health import Health
 from drover.server.orchestration.health import build as build_health
 from drover.server.orchestration.hosts import evacuation
+from drover.server.orchestration.hosts.departure import Departure
 from drover.server.orchestration.hosts.evacuation import HostEvents
 from drover.server.orchestration.hosts.handlers import HostHandlers
 from drover.server.orchestration.hosts.lost import LostHosts
@@ -83,10 +84,10 @@ def assemble(context: Context, handlers: Handlers) -> Hosting:
     sync = InstanceSync(context, channel, hosts, usage)
     pinger = Pinger(context, agents, channel, on_resources=resources.take, on_instances=sync.take)
     AgentHandlers(context, agents, hosts, pinger).register(handlers)
-    host_handlers = HostHandlers(context, agents, usage, pinger)
+    credentials = RegistryCredentials(store, context.vault)
+    host_handlers = HostHandlers(context, agents, usage, pinger, Departure(context, channel, credentials))
     host_handlers.register(handlers)
 
-    credentials = RegistryCredentials(store, context.vault)
     connector = Connector(store, networks, Addresses(store))
     schedulers = ExternalSchedulers(store, context.bus, channel, hosts, usage)
     allocator = Allocator(usage, schedulers)

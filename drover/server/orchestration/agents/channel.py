@@ -84,6 +84,12 @@ class AgentChannel:
         agent = self._agents.get(agent_id)
         return agent is not None and agent.state in CALLABLE_STATES and agent.state not in UNREACHABLE_STATES
 
+    def lacks(self, agent_id: int, name: str) -> bool:
+        """Whether the agent is connected and does not know a command: it subscribes to all that it understands."""
+        return self._bus.has_subscriber(f"ping;agent={agent_id}") and not self._bus.has_subscriber(
+            f"{name};agent={agent_id}"
+        )
+
     async def _agent(self, agent_id: int) -> Record:
         await self._agents.ready()
         agent = self._agents.get(agent_id)

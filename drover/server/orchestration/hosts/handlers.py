@@ -11,6 +11,7 @@ from drover.server.lifecycle import Again, Delegate, Done, Handlers, Outcome, Ru
 from drover.server.orchestration.agents.ping import Pinger
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.hosts import labels as host_labels
+from drover.server.orchestration.hosts.departure import Departure
 from drover.server.orchestration.instances.plan import plan_stop_and_remove
 from drover.server.orchestration.instances.usage import Usage
 from drover.server.orchestration.mirror import Mirror
@@ -26,11 +27,12 @@ _REMOVAL_WAIT = 30.0
 class HostHandlers:
     """The handlers of ``host.*``."""
 
-    def __init__(self, context: Context, agents: Mirror, usage: Usage, pinger: Pinger) -> None:
+    def __init__(self, context: Context, agents: Mirror, usage: Usage, pinger: Pinger, departure: Departure) -> None:
         self._context = context
         self._agents = agents
         self._usage = usage
         self._pinger = pinger
+        self._departure = departure
 
     def register(self, handlers: Handlers) -> None:
         handlers.register("host.create", self.create)
@@ -54,11 +56,20 @@ class HostHandlers:
         return Done(changes=changes)
 
     async def remove(self, run: Run) -> Outcome:
-        """Let every container go, then everything that only existed for the host, its agent last."""
+        """Let every container go, then what they left on the machine, then the rows of the host, its agent last.
+
+        Containers of users go first: their network works until they end. What the system's own programs did on the
+        machine is taken back when none of them runs any more that could do it again.
+        """
         await self._usage.ready()
-        left = await self._clear(run.record, only_user_containers=False, timeout=_REMOVAL_WAIT)
-        if left:
-            return Again(1.0, f"Waiting for {left} containers to be removed")
+        await self._departure.remember(run, self._usage.on_host(run.record.id))
+        for system in (False, True):
+            left = await self._clear(run.record, system=system, timeout=_REMOVAL_WAIT)
+            if left:
+                return Again(1.0, f"Waiting for {left} containers to be removed")
+        repeat = await self._departure.clean_up(run)
+        if repeat is not None:
+            return repeat
         changes = run.plan()
         await self._plan_children(changes, run.record)
         await self._plan_agent(changes, run.record)
@@ -70,14 +81,14 @@ class HostHandlers:
     async def evacuate(self, host: Record) -> int:
         """Remove all containers of a host but the system's own; returns how many are still there after a while."""
         await self._usage.ready()
-        return await self._clear(host, only_user_containers=True, timeout=_REMOVAL_WAIT)
+        return await self._clear(host, system=False, timeout=_REMOVAL_WAIT)
 
-    async def _clear(self, host: Record, *, only_user_containers: bool, timeout: float) -> int:
+    async def _clear(self, host: Record, *, system: bool, timeout: float) -> int:
         ids = self._usage.on_host(host.id)
         found = (await self._context.store.get_many("instance", ids)).values() if ids else ()
         going: list[Record] = []
         for instance in found:
-            if only_user_containers and instance["system"]:
+            if bool(instance["system"]) is not system:
                 continue
             going.append(instance)
             changes = self._context.store.changes()
