@@ -13,6 +13,7 @@ from drover.server.resources.tables import column_fields, table
 from drover.server.store import Database, Store, TypeMap
 from drover.server.store.database import database_url
 from drover.server.store.schema import migrate
+from tests.server.data_dirs import prepare
 from tests.server.databases import mariadb, postgresql
 
 ALL_DATABASES = [
@@ -29,6 +30,8 @@ def type_maps() -> list[TypeMap]:
 
 async def open_store(path: Path, url: str = "") -> Store:
     """A started store, on a new SQLite file in ``path`` unless a URL is given."""
+    if not url:
+        await prepare(path)
     database = Database(database_url(url, data_dir=path))
     await migrate(database)
     store = Store(database, type_maps())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,11 @@ class HostApiKeys:
     """Signs and checks the tokens of this installation; knows the certificate authority that belongs to the key."""
 
     def __init__(self, private_pem: bytes, ca_pem: bytes) -> None:
-        loaded = serialization.load_pem_private_key(private_pem, password=None)
-        if not isinstance(loaded, rsa.RSAPrivateKey):
-            raise VaultError(f"{KEY_FILE} is not an RSA key: restore it from a backup")
+        loaded = _load(private_pem)
         self.private_key = loaded
         self.ca = x509.load_pem_x509_certificate(ca_pem)
         self.ca_pem = ca_pem.decode()
-        self._signing = RSAKey.import_key(private_pem)
+        self._signing = RSAKey(loaded, loaded)
         self.public_pem = (
             loaded.public_key()
             .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -107,6 +106,15 @@ class HostApiKeys:
         return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
+@lru_cache(maxsize=1)
+def _load(private_pem: bytes) -> rsa.RSAPrivateKey:
+    """The parsed key. Parsing tests its numbers for being prime, which takes 40 ms."""
+    key = serialization.load_pem_private_key(private_pem, password=None)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise VaultError(f"{KEY_FILE} is not an RSA key: restore it from a backup")
+    return key
+
+
 def new_rsa_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
@@ -122,9 +130,7 @@ def _new_private_key() -> bytes:
 
 
 def _new_ca(key_pem: bytes) -> bytes:
-    key = serialization.load_pem_private_key(key_pem, password=None)
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise VaultError(f"{KEY_FILE} is not an RSA key: restore it from a backup")
+    key = _load(key_pem)
     name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "cattle")])
     now = datetime.now(UTC)
     certificate = (

@@ -101,22 +101,21 @@ class Ids:
 
     async def skip_used(self, tables: Mapping[str, sa.Table]) -> None:
         """After a crash: rows may have ids beyond the block that was noted last. Only for a database of our own."""
+        largest = sa.union_all(
+            *(sa.select(sa.literal(name), sa.func.max(table.c.id)) for name, table in tables.items())
+        )
         async with self._database.read() as connection:
-            for name, table in tables.items():
-                largest = (await connection.execute(sa.select(sa.func.max(table.c.id)))).scalar()
+            for name, used in await connection.execute(largest):
                 block = self._blocks[name]
-                block.next = max(block.next, int(largest or 0) + 1)
+                block.next = max(block.next, (used or 0) + 1)
 
     async def stop(self) -> None:
         """Hand back what was not used, where nobody has taken a later block since."""
-        async with self._database.write() as connection:
-            for name, block in self._blocks.items():
-                if block.left:
-                    await connection.execute(
-                        sa.update(id_block)
-                        .where(id_block.c.name == name, id_block.c.next == block.end)
-                        .values(next=block.next)
-                    )
+        left = [{"n": name, "end": block.end, "v": block.next} for name, block in self._blocks.items() if block.left]
+        if left:
+            unused = id_block.c.name == sa.bindparam("n"), id_block.c.next == sa.bindparam("end")
+            async with self._database.write() as connection:
+                await connection.execute(sa.update(id_block).where(*unused).values(next=sa.bindparam("v")), left)
         self._blocks.clear()
 
 

@@ -130,22 +130,6 @@ class Platform:
         return found
 
 
-_new_database: list[bytes] = []
-
-
-async def _with_database(path: Path) -> Path:
-    """A directory with a database in it. Making all tables takes a second, so new ones are copies of the first."""
-    file = path / "drover.db"
-    if not file.exists():
-        if not _new_database:
-            store = await open_store(path)
-            await store.stop()
-            _new_database.append(file.read_bytes())
-        else:
-            file.write_bytes(_new_database[0])
-    return path
-
-
 @contextlib.asynccontextmanager
 async def running(
     path: Path,
@@ -155,7 +139,7 @@ async def running(
     prepare: Callable[[Platform], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Platform]:
     """A server's life, from opening the store to its clean end; ``prepare`` runs before it takes up old work."""
-    store = await open_store(await _with_database(path))
+    store = await open_store(path)
     handlers = Handlers()
     engine = Engine(store, catalog().processes, handlers, server_id=str(uuid.uuid4()), retry_max_wait=0.1)
     context = Context(store, engine, Bus(), Watch(store), Settings(store, settings), Vault(bytes(32)))

@@ -14,6 +14,7 @@ import pytest
 
 from drover.server.app import ServerSettings, serving
 from drover.server.assembly import Assembly
+from tests.server.data_dirs import prepare
 
 _WAIT = 30.0
 
@@ -103,6 +104,6 @@ async def frame(
 
 @pytest.fixture
 async def wire(tmp_path: Path) -> AsyncIterator[Wire]:
-    settings = ServerSettings(listen="127.0.0.1:0", data_dir=tmp_path, auth="none")
+    settings = ServerSettings(listen="127.0.0.1:0", data_dir=await prepare(tmp_path), auth="none")
     async with serving(settings) as server, aiohttp.ClientSession() as session:
         yield Wire(server.url, session, server.assembly)

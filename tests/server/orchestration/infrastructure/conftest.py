@@ -17,6 +17,7 @@ from drover.server.orchestration.context import Context
 from drover.server.store import Record, Store
 from drover.simulator.model import OVERRIDES_KEY
 from tests.server.api.client import ApiClient
+from tests.server.data_dirs import prepare
 
 TIMEOUT = 30.0
 
@@ -162,7 +163,7 @@ async def serving(path: Path, settings: Mapping[str, str] | None = None) -> Asyn
         for name, value in (settings or {}).items():
             patch.setenv(name, value)
         async with (
-            Assembly.open(path, "", "none", ()) as assembly,
+            Assembly.open(await prepare(path), "", "none", ()) as assembly,
             assembly.api.router.lifespan_context(assembly.api),
         ):
             yield Server(assembly)
