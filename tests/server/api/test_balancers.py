@@ -134,3 +134,12 @@ async def test_a_balancer_of_version_1(owner: ApiClient, old: ApiClient) -> None
         "global\n    maxconn 100\ndefaults\n    timeout client 9s\nfrontend 9000\n    accept-proxy\n"
     )
     assert "legacyListeners" not in now
+
+
+async def test_every_version_of_the_standard_image_is_ours_to_run(owner: ApiClient, old: ApiClient) -> None:
+    stack = (await new_stack(old)).replace("1e", "1st")
+    launch = {"imageUuid": "docker:rancher/lb-service-haproxy:v0.4.1"}
+    body = {"name": "lb", "stackId": stack, "launchConfig": launch, "lbConfig": {"portRules": []}}
+    shown = (await owner.post("loadbalancerservices", body)).json["launchConfig"]
+    assert shown["imageUuid"] == launch["imageUuid"]
+    assert shown["labels"]["io.rancher.container.agent.role"] == "environmentAdmin,agent"

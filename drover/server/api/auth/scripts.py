@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -18,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from drover.server.api.auth.access import AccessControl
 from drover.server.api.auth.directory import usable
 from drover.server.api.request import ApiConfig, base_url, client_address
+from drover.server.orchestration.images.own import own_image
 from drover.server.orchestration.settings import Settings
 
 PACKAGED_IMAGE = "rancher/agent:v1.2.11"  # the default that clients of Rancher 1.6 expect in the list of settings
@@ -34,13 +34,9 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 
 def agent_image(settings: Settings) -> str:
-    """The image that hosts run: the setting when somebody set it, else Drover's own of this version."""
+    """The image that hosts run: the setting when somebody set it, else Drover's own."""
     configured = settings.get("bootstrap.required.image")
-    return own_image() if configured in ("", PACKAGED_IMAGE) else configured
-
-
-def own_image() -> str:
-    return f"drover/drover:{version('drover')}"
+    return own_image(settings) if configured in ("", PACKAGED_IMAGE) else configured
 
 
 def registration_command(image: str, url: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from drover.placement.selectors import SelectorError, parse_selector
 from drover.server.api.draft import Draft
 from drover.server.api.errors import invalid
+from drover.server.orchestration.images.own import stand_in
 from drover.server.orchestration.services.links import Link, links_of, plan_links
 from drover.server.orchestration.services.membership import BY_SELECTOR
 from drover.server.orchestration.settings import Settings
@@ -89,7 +90,7 @@ def complete_balancer(settings: Settings, launch: dict[str, Any] | None) -> None
         launch["imageUuid"] = f"docker:{standard}"
     image = str(launch["imageUuid"]).removeprefix("docker:")
     since = str(settings.get("loadbalancher.drain.image.version"))
-    drains = can_drain(image, standard, since=since) or runs_own_balancer(launch)
+    drains = can_drain(image, standard, since=since) or runs_own_balancer({**launch, **stand_in(settings, launch)})
     launch["labels"] = {**(_DRAINING_LABELS if drains else _AGENT_LABELS), **(launch.get("labels") or {})}
     if not launch.get("healthCheck"):
         launch["healthCheck"] = dict(_HEALTH_CHECK)

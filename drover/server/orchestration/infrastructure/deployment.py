@@ -10,40 +10,25 @@ from typing import Any
 
 from drover.common.clock import now_ms
 from drover.server.orchestration.context import Context
+from drover.server.orchestration.images.own import own_image
 from drover.server.orchestration.infrastructure.library import StackTemplate
 from drover.server.store import Changes, Record
 
 IMAGE = "DROVER_IMAGE"
 HOLDER_IMAGE = "DROVER_HOLDER_IMAGE"
+CHARON_IMAGE = "DROVER_CHARON_IMAGE"
 VERSION = "DROVER_VERSION"
-_IMAGE_SETTING = "drover.image"
-_AGENT_IMAGE_SETTING = "bootstrap.required.image"
-_DEFAULT_IMAGE = "drover:latest"
-
-
-def image(context: Context) -> str:
-    """The image that the host programs run in: the setting, else the one that agents run in, else the usual name."""
-    settings = context.settings
-    given = settings.get(_IMAGE_SETTING).strip()
-    if given:
-        return given
-    if settings.chosen(_AGENT_IMAGE_SETTING):
-        return settings.get(_AGENT_IMAGE_SETTING).strip() or _DEFAULT_IMAGE
-    return _DEFAULT_IMAGE
 
 
 def variables(context: Context, before: Mapping[str, str] | None = None) -> dict[str, str]:
     """The variables that are not questions. ``before`` are those of a stack that is upgraded.
 
     The holder's image stays what it was when the stack was installed: a holder that is replaced would take the
-    addresses of its routers with it.
+    addresses of its routers with it. So does charon's, which may carry the traffic itself.
     """
-    current = image(context)
-    return {
-        IMAGE: current,
-        VERSION: version("drover"),
-        HOLDER_IMAGE: (before or {}).get(HOLDER_IMAGE) or current,
-    }
+    current = own_image(context.settings)
+    kept = {name: (before or {}).get(name) or current for name in (HOLDER_IMAGE, CHARON_IMAGE)}
+    return {IMAGE: current, VERSION: version("drover"), **kept}
 
 
 def plan_stack(

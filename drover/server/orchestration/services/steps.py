@@ -9,13 +9,14 @@ from drover.common.clock import now_ms
 from drover.server.lifecycle import ProcessConflict
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.health.recreations import avoided_hosts, plan_failure
+from drover.server.orchestration.images.own import stand_in
 from drover.server.orchestration.instances.plan import plan_instance, plan_stop_and_remove
 from drover.server.orchestration.services.digest import GONE, REQUESTED_HOST_LABEL, Digest, Member, Unit
 from drover.server.orchestration.services.journal import CREATED, DELETED, STARTED, named, plan_entry
 from drover.server.orchestration.services.members import member_values
 from drover.server.orchestration.services.planner import NewUnit, Steps
 from drover.server.orchestration.services.retained import ServiceIndexes, plan_release
-from drover.server.orchestration.services.spec import LaunchConfig, ServiceSpec
+from drover.server.orchestration.services.spec import PRIMARY, LaunchConfig, ServiceSpec
 from drover.server.orchestration.services.volumes import StackVolumes
 from drover.server.store import Changes, Record, StoreError
 
@@ -109,6 +110,8 @@ def _plan_members(
             siblings=siblings,
             requested_host_id=int(requested) if requested else None,
         )
+        if spec.record.kind == "loadBalancerService" and config.name == PRIMARY:
+            values.update(stand_in(context.settings, config.fields))
         if avoided := avoided_hosts(unit, now_ms()):
             values["avoidedHostIds"] = avoided
         volumes.apply(changes, values, config=config, unit=unit)

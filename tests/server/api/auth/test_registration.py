@@ -61,7 +61,7 @@ async def test_a_registration_token_says_how_to_add_a_host(server: Server) -> No
     token = await new_token(server)
     assert token["registrationUrl"] == f"http://drover.test/v2-beta/scripts/{token['token']}"
     assert token["links"]["registrationUrl"]  # type: ignore[index]
-    assert token["image"].startswith("drover/drover:")
+    assert token["image"] == "drover:latest"
     assert token["command"] == (
         "sudo docker run --rm --privileged -v /var/run/docker.sock:/var/run/docker.sock "
         f"-v /var/lib/rancher:/var/lib/rancher {token['image']} {token['registrationUrl']}"
@@ -123,7 +123,7 @@ async def test_a_machine_registers_and_gets_an_agent_with_a_key(server: Server) 
     assert (await agent.get("schemas/account")).status == 404
     bootstrap = await agent.get("scripts/bootstrap")
     assert bootstrap.content.decode().startswith("#!/bin/bash")
-    assert 'REQUIRED_IMAGE="drover/drover:' in bootstrap.content.decode()
+    assert 'REQUIRED_IMAGE="drover:latest"' in bootstrap.content.decode()
     caller = await server.access.authenticate(_connection(shown))
     assert caller is not None
     assert (caller.role, caller.agent_id) == ("agent", 1)

@@ -226,3 +226,15 @@ async def test_the_service_log_tells_what_was_done(world: World) -> None:
         "Creating 5 containers: shop-web-1, shop-web-2, shop-web-3 and 2 more",
         "Removing extra 4 containers: shop-web-5, shop-web-4, shop-web-3 and 1 more",
     ]
+
+
+async def test_the_balancer_of_a_stack_file_runs_in_our_image(world: World) -> None:
+    await world.add_host()
+    standard = "docker:rancher/lb-service-haproxy:v0.9.14"
+    service = await world.create_service("lb", kind="loadBalancerService", launchConfig={"imageUuid": standard})
+    (container,) = await world.until_names(service, "shop-lb-1")
+    assert (container["imageUuid"], container["command"]) == ("docker:drover:latest", ["balancer", "--guard"])
+    await world.until(service, "active")
+    kept = await world.store.get("service", service.id)
+    assert kept is not None
+    assert kept["launchConfig"]["imageUuid"] == standard
