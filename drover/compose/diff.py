@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from drover.compose.check import SIDEKICKS_LABEL
 from drover.compose.convert import Kind, ServicePlan
 from drover.compose.hash import HASH_KEY, is_unset, launch_config_hash
 from drover.compose.nodes import scalar_text
@@ -122,9 +123,19 @@ def _service_differs(wanted: Body, live: Mapping[str, Any]) -> bool:
 
 def _config_differs(wanted: Body, live: Mapping[str, Any]) -> bool:
     fingerprint = (live.get("labels") or {}).get(HASH_KEY)
-    if fingerprint:
-        return bool(fingerprint != wanted["labels"].get(HASH_KEY, launch_config_hash(wanted)))
-    return any(True for _ in _differences(wanted, live, ""))
+    if not fingerprint:
+        return any(True for _ in _differences(wanted, live, ""))
+    if fingerprint == wanted["labels"].get(HASH_KEY, launch_config_hash(wanted)):
+        return False
+    return bool(fingerprint != launch_config_hash(_with_sidekicks_of(wanted, live)))
+
+
+def _with_sidekicks_of(wanted: Body, live: Mapping[str, Any]) -> Body:
+    """The config as if it had the live one's sidekicks: which there are is no reason to replace the primary."""
+    labels = {key: value for key, value in wanted["labels"].items() if key != SIDEKICKS_LABEL}
+    if SIDEKICKS_LABEL in live["labels"]:
+        labels[SIDEKICKS_LABEL] = live["labels"][SIDEKICKS_LABEL]
+    return {**wanted, "labels": labels}
 
 
 def _scale(plan: ServicePlan, live: Mapping[str, Any], deployed: int | None) -> int | None:

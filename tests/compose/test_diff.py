@@ -73,6 +73,15 @@ def test_only_what_changed_is_upgraded(load: Callable, live: dict[str, Any]) -> 
     assert list(strategy) == ["secondaryLaunchConfigs"]
 
 
+def test_another_sidekick_is_no_reason_to_replace_the_primary(load: Callable, live: dict[str, Any]) -> None:
+    """Its label names the sidekicks; nothing in its container depends on it."""
+    change = diff_service(plan_services(load(TEXT.replace("one,two", "one,two,three") + "three: {image: d}"))[0], live)
+    assert not change.primary
+    assert change.sidekicks_added == ("three",)
+    renamed = TEXT.replace("one,two", "one,two,three").replace("x: y", "x: z") + "three: {image: d}"
+    assert diff_service(plan_services(load(renamed))[0], live).primary
+
+
 def test_a_service_made_in_the_ui_is_compared_field_by_field(load: Callable, live: dict[str, Any]) -> None:
     made = unhashed(live)
     made["launchConfig"].update(startOnCreate=True, vcpu=1, tty=False, logConfig={"driver": "", "config": {}})

@@ -2,7 +2,8 @@
 
 charon holds the keys and, in user space, carries the packets. It therefore runs as a process of its own, in a session
 of its own, and its socket lies in a folder that survives the controller. The next controller finds it there and goes
-on with it, unless the configuration it was started with is another one than is wanted now.
+on with it, unless the configuration it was started with is another one than is wanted now. In the `ipsec` stack it has
+a container of its own (see `separate`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from drover.common.errors import DroverError
+from drover.common.errors import DroverError, SettingsError
 from drover.host.network.routers.connections import REQID, Datapath
 from drover.host.network.routers.iproute import run
 from drover.host.network.routers.vici_client import CharonGone, CharonRefused, connect
@@ -94,9 +95,8 @@ class Charon:
 
     async def ensure(self) -> None:
         """Make sure that a charon with the wanted configuration answers. Raises CharonFailed."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if await self._answers():
-            if self._is_ours():
+        if await self.answers():
+            if self.is_ours():
                 self.adopted = True
                 log.info("charon.adopted", socket=str(self.socket))
                 return
@@ -107,29 +107,41 @@ class Charon:
         process = self._launch()
         try:
             async with asyncio.timeout(START_SECONDS):
-                while not await self._answers():
+                while not await self.answers():
                     if (status := process.poll()) is not None:
                         raise CharonFailed(f"charon ended with status {status}; run with --debug to see why")
                     await asyncio.sleep(0.05)
         except TimeoutError as error:
             process.kill()
             raise CharonFailed(f"charon did not answer within {START_SECONDS:.0f} s; run with --debug") from error
-        self._mark.write_text(self._digest())
+        self.note_configuration()
         self.adopted = False
         log.info("charon.started", pid=process.pid, datapath=self.kernel.datapath.value)
 
-    def _launch(self) -> subprocess.Popen[bytes]:
+    def prepare(self, *, keep_socket: bool = False) -> dict[str, str]:
+        """Write the configuration; the environment to start charon with."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         settings = self._folder / "strongswan.conf"
-        settings.write_text(self._text)
+        draft = settings.with_suffix(".new")
+        draft.write_text(self._text)
+        draft.replace(settings)
+        if not keep_socket:
+            self.socket.unlink(missing_ok=True)
+        return {**os.environ, "STRONGSWAN_CONF": str(settings)}
+
+    def note_configuration(self) -> None:
+        """Remember what the charon that runs was configured with."""
+        self._mark.write_text(self._digest())
+
+    def _launch(self) -> subprocess.Popen[bytes]:
         # A file left by a charon of an earlier life of this container may name a process that is another one now.
         PID_FILE.unlink(missing_ok=True)
-        self.socket.unlink(missing_ok=True)
         try:
             # Not asyncio's subprocess: that one ends its children with itself.
             self._process = subprocess.Popen(
                 [self._program],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "STRONGSWAN_CONF": str(settings)},
+                env=self.prepare(),
                 start_new_session=True,
             )
         except OSError as error:
@@ -142,12 +154,13 @@ class Charon:
         log.info("charon.replaced", pid=pid)
         os.kill(pid, signal.SIGTERM)
         for _ in range(int(START_SECONDS / 0.1)):
-            if not await self._answers():
+            if not await self.answers():
                 return
             await asyncio.sleep(0.1)
         raise CharonFailed(f"the charon on {self.socket} does not end: end process {pid} by hand")
 
-    async def _answers(self) -> bool:
+    async def answers(self) -> bool:
+        """Whether a charon listens on the socket and does what it is asked."""
         if not self.socket.exists():
             return False
         try:
@@ -157,7 +170,8 @@ class Charon:
             return False
         return True
 
-    def _is_ours(self) -> bool:
+    def is_ours(self) -> bool:
+        """Whether the charon that answers has the wanted configuration."""
         return self._mark.exists() and self._mark.read_text() == self._digest()
 
     @property
@@ -188,3 +202,15 @@ async def probe_kernel() -> Kernel:
             return Kernel(Datapath.KERNEL, gcm=number == 0)
         log.debug("kernel.without", algorithm=algorithm[1], reason=added.error)
     return Kernel(Datapath.USERLAND, gcm=True)
+
+
+async def chosen_kernel(datapath: str) -> Kernel:
+    """What encrypts here: as the settings say, else as the kernel can. Raises SettingsError for what it cannot."""
+    if datapath == "userland":
+        return Kernel(Datapath.USERLAND, gcm=True)
+    found = await probe_kernel()
+    if datapath == "kernel" and found.datapath is not Datapath.KERNEL:
+        raise SettingsError(
+            "--datapath kernel: this kernel has no ESP; use auto, or load its modules esp4 and xfrm_user"
+        )
+    return found

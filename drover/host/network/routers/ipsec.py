@@ -24,7 +24,7 @@ from drover.common.lifetime import run_until_stopped
 from drover.common.status import StatusServer
 from drover.host.network.routers import policies
 from drover.host.network.routers.carrier import Carrier
-from drover.host.network.routers.charon import Charon, Kernel, probe_kernel
+from drover.host.network.routers.charon import Charon, Kernel, chosen_kernel
 from drover.host.network.routers.connections import Datapath, Form, Timing, ends_of
 from drover.host.network.routers.devices import wait_for_own_link
 from drover.host.network.routers.firewall import ensure_rules, guard_rules
@@ -33,6 +33,7 @@ from drover.host.network.routers.iproute import KernelRefused, checked, query
 from drover.host.network.routers.keeper import become_keeper
 from drover.host.network.routers.keys import KeySource, NoKey
 from drover.host.network.routers.overlay import OwnLink, Peer, Remote
+from drover.host.network.routers.separate import SeparateCharon
 from drover.host.network.routers.settings import IpsecSettings
 from drover.host.network.routers.tunnels import Tunnels
 from drover.host.network.routers.vtep import Device
@@ -57,7 +58,7 @@ async def run_ipsec(settings: IpsecSettings) -> None:
 
 
 async def _route(settings: IpsecSettings) -> None:
-    kernel = await chosen_kernel(settings)
+    kernel = await chosen_kernel(settings.datapath)
     link = await wait_for_own_link(settings.interface)
     router = IpsecRouter(settings, link, kernel)
     log.info("ipsec.started", address=link.address, datapath=kernel.datapath.value, gcm=kernel.gcm)
@@ -68,18 +69,6 @@ async def _route(settings: IpsecSettings) -> None:
         async with aclosing(follow(settings.metadata_url, router.world)) as deltas:
             async for delta in deltas:
                 await router.take(delta)
-
-
-async def chosen_kernel(settings: IpsecSettings) -> Kernel:
-    """What encrypts here: as the settings say, else as the kernel can."""
-    if settings.datapath == "userland":
-        return Kernel(Datapath.USERLAND, gcm=True)
-    found = await probe_kernel()
-    if settings.datapath == "kernel" and found.datapath is not Datapath.KERNEL:
-        raise SettingsError(
-            "--datapath kernel: this kernel has no ESP; use auto, or load its modules esp4 and xfrm_user"
-        )
-    return found
 
 
 class IpsecRouter:
@@ -96,7 +85,7 @@ class IpsecRouter:
         self._key_mark: object = None
         self._policy_error: str | None = None
         self.tunnels = Tunnels(
-            Charon(settings.state_dir, kernel, program=settings.charon, debug=settings.debug),
+            charon_of(settings, kernel),
             Timing(
                 ike_rekey=settings.ike_rekey, child_rekey=settings.child_rekey, replay_window=settings.replay_window
             ),
@@ -195,6 +184,13 @@ class IpsecRouter:
             "tunnels_up": sum(1 for peer in peers if peer["up"]),
             "peers": peers,
         }
+
+
+def charon_of(settings: IpsecSettings, kernel: Kernel) -> Charon:
+    """The charon that runs apart, if there is to be one, else this program's own."""
+    if settings.charon_dir is not None:
+        return SeparateCharon(settings.charon_dir, kernel, debug=settings.debug)
+    return Charon(settings.state_dir, kernel, program=settings.charon, debug=settings.debug)
 
 
 def tunnel_device(link: OwnLink, mtu: int) -> Device:

@@ -42,6 +42,9 @@ class IpsecSettings:
         default=Path("/var/lib/drover/ipsec"), help="Folder of charon's socket and of the key received last."
     )
     charon: Path = setting(default=Path("/usr/lib/ipsec/charon"), help="The charon program.")
+    charon_dir: Path | None = setting(
+        default=None, help="Folder shared with a `drover charon` that runs apart; without it charon is started here."
+    )
     datapath: Literal["auto", "kernel", "userland"] = setting(
         default="auto", help="What encrypts; auto: the kernel where it has ESP, else user space."
     )
@@ -65,6 +68,18 @@ class IpsecSettings:
     )
     debug: bool = setting(default=False, env=("RANCHER_DEBUG",), help="Let charon tell what it does.")
     status_listen: str = setting(default="", help="HOST:PORT that serves /status, /healthz and /metrics.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CharonSettings:
+    """What an operator may choose about a charon that runs apart from its controller."""
+
+    charon_dir: Path = setting(default=Path("/run/drover/charon"), help="Folder of the socket, for the controller.")
+    charon: Path = setting(default=Path("/usr/lib/ipsec/charon"), help="The charon program.")
+    datapath: Literal["auto", "kernel", "userland"] = setting(
+        default="auto", help="What encrypts; auto: the kernel where it has ESP, else user space."
+    )
+    debug: bool = setting(default=False, env=("RANCHER_DEBUG",), help="Let charon tell what it does.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
