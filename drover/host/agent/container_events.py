@@ -21,7 +21,7 @@ from aiodocker.exceptions import DockerError
 
 from drover.client.events import ContainerEvent
 from drover.host.agent.engine import Engine
-from drover.host.agent.parameters.names import LABEL_CLEANUP_RUN, LABEL_UUID
+from drover.host.agent.parameters.names import LABEL_AGENT_TASK, LABEL_UUID
 from drover.host.agent.watcher import ContainerChange
 
 log = structlog.get_logger(__name__)
@@ -75,7 +75,7 @@ class ContainerEventReporter:
 
     def offer(self, change: ContainerChange) -> None:
         """Takes an event from the watcher; never blocks."""
-        if LABEL_CLEANUP_RUN in change.labels:
+        if LABEL_AGENT_TASK in change.labels:
             return
         expected, repeated = self._expectations.meets(change), self._says_nothing_new(change)
         if expected or repeated:

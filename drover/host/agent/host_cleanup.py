@@ -19,7 +19,7 @@ from drover.host.agent.engine import Engine, JsonObject, ignoring_absence
 from drover.host.agent.errors import AgentError
 from drover.host.agent.images import Images, Progress
 from drover.host.agent.parameters import MappingFacts, docker_parameters
-from drover.host.agent.parameters.names import LABEL_CLEANUP_RUN
+from drover.host.agent.parameters.names import LABEL_AGENT_TASK
 from drover.host.agent.payload import HostCleanupRequest, InstanceHostMap
 from drover.host.agent.streams.logs import LineSplitter
 from drover.host.agent.wait_program import WaitProgram
@@ -72,7 +72,7 @@ class HostCleanup:
         body: dict[str, Any] = {
             **parameters.body,
             # Not the labels of the program: nobody shall take this for a container of the environment.
-            "Labels": {LABEL_CLEANUP_RUN: program.instance.name or parameters.name},
+            "Labels": {LABEL_AGENT_TASK: program.instance.name or parameters.name},
             "HostConfig": {**parameters.body["HostConfig"], **_NO_RESTART},
         }
         # What is left of an attempt that did not come to its end.

@@ -24,7 +24,7 @@ from drover.host.agent import host_facts
 from drover.host.agent.identity import HostIdentity, engine_identity
 from drover.host.agent.images import Progress
 from drover.host.agent.index import ContainerEntry, ContainerIndex
-from drover.host.agent.parameters.names import LABEL_CLEANUP_RUN
+from drover.host.agent.parameters.names import LABEL_AGENT_TASK
 from drover.host.agent.payload import decode
 from drover.host.agent.settings import AgentSettings
 
@@ -73,9 +73,7 @@ class Pinger:
         if options.instances and self._index_complete():
             reply.resources.append(HostUuidElement(uuid=self._identity.docker_uuid))
             reply.resources += [
-                _instance(entry)
-                for entry in self._index
-                if entry.started_once and LABEL_CLEANUP_RUN not in entry.labels
+                _instance(entry) for entry in self._index if entry.started_once and LABEL_AGENT_TASK not in entry.labels
             ]
             reply.options.instances = True
         return reply

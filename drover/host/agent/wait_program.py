@@ -18,12 +18,11 @@ from aiodocker.exceptions import DockerError
 
 from drover.host.agent.engine import Engine, ignoring_absence
 from drover.host.agent.errors import AgentError
-from drover.host.agent.parameters.names import WAIT_BIND, WAIT_PROGRAM
+from drover.host.agent.parameters.names import LABEL_AGENT_TASK, WAIT_BIND, WAIT_PROGRAM
 
 log = structlog.get_logger(__name__)
 
 IMAGE = "drover/wait"
-LABEL = "io.drover.wait"
 PLACES = (Path("/usr/lib/drover/r"), Path(__file__).parents[3] / ".state" / "wait" / "r")
 """Where the Drover image has it, and where `scripts/build-wait` leaves it in a checkout."""
 
@@ -65,7 +64,7 @@ class WaitProgram:
         body = {
             "Image": IMAGE,
             "Cmd": [WAIT_PROGRAM],
-            "Labels": {LABEL: "installer"},
+            "Labels": {LABEL_AGENT_TASK: "wait-program"},
             "HostConfig": {"Binds": [f"{_VOLUME}:{_FOLDER}"], "NetworkMode": "none"},
         }
         container = await self._engine.create_container(f"drover-wait-{uuid.uuid4().hex[:12]}", body)

@@ -11,10 +11,12 @@ LABEL_IP = "io.rancher.container.ip"
 LABEL_AGENT_ID = "io.rancher.container.agent_id"
 LABEL_CNI_WAIT = "io.rancher.cni.wait"
 LABEL_CNI_NETWORK = "io.rancher.cni.network"
-LABEL_CLEANUP_RUN = "io.drover.host.cleanup.run"
 LABEL_PULL_IMAGE = "io.rancher.container.pull_image"
 LABEL_DNS_PRIORITY = "io.rancher.container.dns.priority"
 LABEL_CATTLE_URL = "io.rancher.container.cattle_url"
+
+LABEL_AGENT_TASK = "io.drover.agent.task"
+"""On containers that the agent runs for itself, for a moment: the server never hears of them."""
 
 WAIT_PROGRAM = "/.r/r"
 """Static program in the volume below: waits for the network, then becomes the container's program."""
