@@ -1,7 +1,8 @@
 """Taking back everything that the network manager made on a host.
 
-Only for a host that is no longer part of an environment: by command (`drover network-manager --cleanup`), or when
-the environment says that the host was removed. Containers that still run lose their network.
+Only for a host that is no longer part of an environment, and when no manager runs on it: the command
+`drover network-manager --cleanup`, which the service declares for hosts that are removed. Containers that still run
+lose their network.
 """
 
 from __future__ import annotations

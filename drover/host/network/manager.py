@@ -18,7 +18,6 @@ from drover.host.network.attach.configs import NetworkConfigs
 from drover.host.network.attach.ledger import BridgeLedger
 from drover.host.network.attach.outcome import Outcomes
 from drover.host.network.attach.plugins import ForeignPlugins
-from drover.host.network.cleanup import clean_up
 from drover.host.network.docker import Docker, Listed
 from drover.host.network.events import Watch
 from drover.host.network.housekeeping import Housekeeper
@@ -76,16 +75,6 @@ class NetworkManager:
             tasks.create_task(self.reconciler.run(), name="rules")
             tasks.create_task(self._housekeeper.run(), name="housekeeping")
             log.info("network.manager.started", metadata=self._settings.metadata_address)
-
-    async def finish(self) -> None:
-        """Call it when the program was told to end.
-
-        A removed host's containers, this one too, are stopped before the time of grace is over. An environment
-        without the host and the order to stop together are certainty enough.
-        """
-        if self.reconciler.host_removed:
-            log.warning("host.removed", host=self.world.host, effect="rules and interfaces are taken away")
-            await clean_up(self._settings, engine=self._docker.pid)
 
     async def _follow_world(self) -> None:
         address = f"http://{self._settings.metadata_address}"

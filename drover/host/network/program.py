@@ -20,7 +20,7 @@ class CleanupError(DroverError):
 
 
 async def run_network_manager(settings: NetworkManagerSettings) -> None:
-    """Ends at SIGTERM or SIGINT and leaves the data path as it is, unless the host was removed."""
+    """Ends at SIGTERM or SIGINT and leaves the data path as it is."""
     # It tells of every message; what matters of that is in our own log.
     logging.getLogger("pyroute2").setLevel(logging.WARNING)
     async with Docker(settings.docker_url) as docker:
@@ -40,7 +40,6 @@ async def run_network_manager(settings: NetworkManagerSettings) -> None:
             except asyncio.CancelledError:
                 if not serving.cancelled():
                     raise
-                await manager.finish()
 
 
 def _status_page(listen: str, manager: NetworkManager) -> AbstractAsyncContextManager[object]:

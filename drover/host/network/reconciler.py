@@ -19,7 +19,6 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from drover.client.network_policy import PolicyError, parse_policy
 from drover.client.world import Container, Delta, Object, World
-from drover.host.network.cleanup import clean_up
 from drover.host.network.commands import CommandError
 from drover.host.network.namespaces import in_thread
 from drover.host.network.policy.ipsets import Ipsets
@@ -65,8 +64,6 @@ class Reconciler:
         self._started = started
         self._engine = engine
         self._sysctls = Sysctls(engine)
-        self._host_seen = False
-        self._host_gone_since: float | None = None
         self._ipsets = Ipsets()
         self._wake = asyncio.Event()
         self._engine_came_back = True
@@ -134,8 +131,8 @@ class Reconciler:
     async def reconcile(self, *, verify: bool) -> None:
         """One pass. Raises CommandError, NetlinkError or OSError when the host refuses something."""
         known = self._world.loaded and self._world.host is not None
-        if known and await self._host_was_removed():
-            return
+        if known and self._world.own_host is None:
+            return  # it joins, or leaves: what to take away is for the clean-up, not for what metadata lacks
         if verify:
             await self._ensure_host()
         if not known:
@@ -151,27 +148,6 @@ class Reconciler:
         await self._apply_rules(networks, local, ports, self._policy_rules(local), verify=verify)
         await self._forget_connections(ports)
         await self._hairpin(ports)
-
-    @property
-    def host_removed(self) -> bool:
-        """The environment had this host, and has it no longer; nothing was cleaned up yet."""
-        return self._host_seen and self._world.loaded and self._world.own_host is None
-
-    async def _host_was_removed(self) -> bool:
-        """The environment is known and this host is not part of it. Rules stay until that is certain."""
-        if self._world.own_host is not None:
-            self._host_seen, self._host_gone_since = True, None
-            return False
-        now = time.monotonic()
-        self._host_gone_since = self._host_gone_since or now
-        # A manager that never saw its host has made nothing, or knows nothing of why it is not there.
-        if self._host_seen and now - self._host_gone_since >= self._settings.removal_grace:
-            log.warning("host.removed", host=self._world.host, effect="rules and interfaces are taken away")
-            await clean_up(self._settings, engine=self._engine)
-            self._firewall.forget()
-            self._ipsets.forget()
-            self._host_seen = False
-        return True
 
     async def _apply_rules(
         self,

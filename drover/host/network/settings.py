@@ -40,9 +40,6 @@ class NetworkManagerSettings:
     refresh_interval: float = setting(default=300.0, help="How often all rules are applied again whatever they are.")
     arpsync_interval: float = setting(default=5.0, help="Shortest time between two looks at the neighbours.")
     vethsync_interval: float = setting(default=60.0, help="How often interfaces without container are looked for.")
-    removal_grace: float = setting(
-        default=60.0, help="How long the environment must lack this host before everything is removed."
-    )
     disable_dns_setup: bool = setting(default=False, help="Leave containers' resolv.conf alone.")
     disable_macsync: bool = setting(default=False, help="Leave containers' MAC addresses alone.")
     disable_arpsync: bool = setting(default=False, help="Leave the neighbour tables alone.")

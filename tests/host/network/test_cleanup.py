@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -83,36 +82,17 @@ def test_the_command_leaves_the_host_as_it_was(host: LonelyHost, bridge: str):
     host.run(*command, "--state-dir", str(manager.state))
 
 
-def test_a_host_that_was_removed_is_cleaned_after_a_while(host: LonelyHost):
-    before = state_of(host)
-    with ManagerProcess(host, removal_grace=2.0) as manager:
-        web = make_busy(host, manager)
-        manager.show(frame(ENVIRONMENT, revision=3))
-        eventually(lambda: state_of(host) == before, what="everything is taken away")
-        # An environment that has the host again has its rules again.
-        manager.show(busy_world(web, 4))
-        eventually(lambda: host.rules("CATTLE_PREROUTING"), what="the host came back")
-
-
-def test_a_manager_that_is_stopped_on_a_removed_host_cleans_up_at_once(host: LonelyHost):
-    before = state_of(host)
-    with ManagerProcess(host, removal_grace=3600.0) as manager:
-        make_busy(host, manager)
-        manager.show(frame(ENVIRONMENT, revision=3))
-        # The frame must have been read before the order to stop comes.
-        manager.show(frame(ENVIRONMENT, network(), revision=4))
-        time.sleep(0.3)
-    assert state_of(host) == before
-
-
-def test_a_short_absence_changes_nothing(host: LonelyHost):
-    with ManagerProcess(host, removal_grace=30.0) as manager:
+def test_an_environment_without_the_host_changes_nothing(host: LonelyHost):
+    with ManagerProcess(host) as manager:
         web = make_busy(host, manager)
         before = state_of(host)
         manager.show(frame(ENVIRONMENT, revision=3))
-        manager.show(frame(ENVIRONMENT, revision=4))
+        manager.show(frame(ENVIRONMENT, network(), revision=4))
         manager.show(busy_world(web, 5))
         port_two = container("web1", "10.42.7.9", docker_id=web, ports=("0.0.0.0:8081:80/tcp",))
         assert {*state_of(host)["rules"]} == {*before["rules"]}
         manager.show(frame(*stock(port_two), revision=6))
         eventually(lambda: "8081" in "".join(host.rules("CATTLE_PREROUTING")))
+        manager.show(frame(ENVIRONMENT, revision=7))
+        during = state_of(host)
+    assert state_of(host) == during, "a manager that is stopped leaves everything as it is"
