@@ -2,7 +2,8 @@
 
 One subscription serves any number of waits. Events make the wait end within moments of the change; a full read at
 every (re)connection and every few seconds makes it correct when events are lost or the WebSocket is not available
-at all (proxies that refuse upgrades).
+at all (proxies that refuse upgrades). What an event tells may be older than the action that is waited for, so an event
+ends no wait by itself: the resource is read once more.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ def in_state(*states: str) -> Goal:
 def removed(resource: Resource) -> bool:
     """The resource no longer exists."""
     return resource.gone
+
+
+def _is_over(resource: Resource, goal: Goal) -> bool:
+    return goal(resource) or resource.gone or resource.failed
 
 
 class Reader(Protocol):
@@ -85,15 +90,14 @@ class Watcher:
         self._awaited.setdefault(resource.id, set()).add(changes)
         try:
             async with asyncio.timeout(timeout):
-                latest = await self._refresh(latest)
-                while True:
-                    if latest.failed and not latest.gone:
-                        raise TransitionFailed(latest)
-                    if goal(latest):
-                        return latest
-                    if latest.gone:
-                        raise NotFound(404, "Gone", message=f"{latest.label} was removed while waiting for it")
-                    latest = await self._next(changes, latest)
+                while not _is_over(latest := await self._refresh(latest), goal):
+                    while not _is_over(told := await self._next(changes, latest), goal):
+                        latest = told
+                if latest.failed and not latest.gone:
+                    raise TransitionFailed(latest)
+                if not goal(latest):
+                    raise NotFound(404, "Gone", message=f"{latest.label} was removed while waiting for it")
+                return latest
         except TimeoutError:
             state = latest.transitioning_message or latest.state
             raise WaitTimeout(f"{latest.label} is still {state!r} after {timeout:g} seconds", latest) from None

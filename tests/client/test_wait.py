@@ -35,6 +35,15 @@ async def test_an_event_ends_the_wait(server: WireServer, client: ApiClient) -> 
     assert seen[-1] == "active"
 
 
+async def test_an_event_older_than_the_action_does_not_end_the_wait(server: WireServer, client: ApiClient) -> None:
+    raw = server.add("service", name="web", state="activating", transitioning="yes")
+    waiting = asyncio.create_task(client.wait(Resource(raw), timeout=5))
+    await until_subscribed(server)
+    await server.publish({**raw, "state": "inactive", "transitioning": "no"})
+    await server.change(raw["id"], state="active", transitioning="no")
+    assert (await waiting).state == "active"
+
+
 async def test_without_websocket_the_wait_polls(
     server: WireServer, client: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
