@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
 from enum import IntEnum
 
 from drover.common.errors import DroverError, SettingsError
@@ -46,3 +49,27 @@ def exit_for(error: BaseException) -> Exit:
         (errors.ConnectionFailed, Exit.CONNECTION),
     )
     return next((status for cls, status in by_class if isinstance(error, cls)), Exit.FAILURE)
+
+
+def status_of(work: Callable[[], int | None]) -> int:
+    """The exit status of `work`, or the one of its error after printing it."""
+    try:
+        status = work() or Exit.OK
+        sys.stdout.flush()
+    except DroverError as error:
+        complain(str(error))
+        return exit_for(error)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`head`, `less`) has seen enough. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    return status
+
+
+def complain(text: str) -> None:
+    """One line on standard error."""
+    from drover.cli.output import printable
+
+    sys.stderr.write(f"drover: {printable(text)}\n")

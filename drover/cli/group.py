@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperGroup
 
-from drover.cli.exits import exit_for
-from drover.cli.session import complain
+from drover.cli.exits import complain, exit_for
 from drover.common.errors import DroverError
 
 

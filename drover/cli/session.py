@@ -8,7 +8,6 @@ as one line on standard error and an exit status.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,8 +17,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import typer
 
 from drover.cli.config import DEFAULT_PATH, Config, read_config
-from drover.cli.exits import Exit, UsageError, exit_for
-from drover.common.errors import DroverError
+from drover.cli.exits import Exit, UsageError, status_of
 from drover.common.together import together
 
 if TYPE_CHECKING:
@@ -85,26 +83,7 @@ def run(ctx: typer.Context, work: Callable[[Session], Awaitable[int | None]]) ->
 
 def finish(work: Callable[[], int | None]) -> NoReturn:
     """Exit with the status of `work`, or with the one of its error after printing it."""
-    try:
-        status = work() or Exit.OK
-        sys.stdout.flush()
-    except DroverError as error:
-        complain(str(error))
-        raise typer.Exit(exit_for(error)) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(Exit.INTERRUPTED) from None
-    except BrokenPipeError:
-        # The reader (`head`, `less`) has seen enough. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(Exit.OK) from None
-    raise typer.Exit(status)
-
-
-def complain(text: str) -> None:
-    """One line on standard error."""
-    from drover.cli.output import printable
-
-    sys.stderr.write(f"drover: {printable(text)}\n")
+    raise typer.Exit(status_of(work))
 
 
 def options_of(ctx: typer.Context) -> Options:

@@ -13,6 +13,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TextIO
 
+import drover.common.structured  # noqa: F401
+
+# isort: split
+
 import structlog
 import structlog.tracebacks
 from structlog.typing import EventDict, Processor, WrappedLogger

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from drover.cli.main import app
+from drover.cli.app import app
 from tests.wire import WireServer, serving_in_thread
 
 Run = Callable[..., Result]

@@ -7,8 +7,9 @@ from typing import Literal
 import pytest
 from typer.testing import CliRunner, Result
 
-from drover.cli.main import app
-from drover.cli.programs import PROGRAMS, Program, program_app
+from drover.cli.app import app
+from drover.cli.program_flags import program_app
+from drover.cli.programs import PROGRAMS, Program
 from drover.common.settings import setting
 
 

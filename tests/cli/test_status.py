@@ -74,7 +74,7 @@ def test_an_address_alone_means_the_agent() -> None:
 def test_help_is_instant(config: Path) -> None:
     """Measured in imports, which do not depend on how busy the machine is."""
     heavy = ("aiohttp", "rich", "yaml", "jinja2", "msgspec", "structlog", "drover.client.api", "drover.server")
-    program = f"import sys; import drover.cli.main; print([name for name in {heavy!r} if name in sys.modules])"
+    program = f"import sys; import drover.cli.app; print([name for name in {heavy!r} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
 

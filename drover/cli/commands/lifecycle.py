@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drover.cli.exits import Exit, UsageError, exit_for
+from drover.cli.exits import Exit, UsageError, complain, exit_for
 from drover.cli.flags import Names, Timeout, Types, Wait, Yes
-from drover.cli.session import Session, complain, confirm, run
+from drover.cli.session import Session, confirm, run
 from drover.common.errors import DroverError
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drover.cli.exits import Exit, exit_for
+from drover.cli.exits import Exit, complain, exit_for
 from drover.cli.output import printable
-from drover.cli.session import Session, complain, run
+from drover.cli.session import Session, run
 from drover.common.errors import DroverError
 from drover.common.together import together
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from drover.cli.exits import UsageError
+from drover.cli.exits import UsageError, complain
 from drover.cli.flags import FormatFlag, Quiet, System, Timeout, Wait
 from drover.cli.group import list_group
 from drover.cli.output import Format, Row, print_rows
-from drover.cli.session import Session, complain, run
+from drover.cli.session import Session, run
 from drover.common.errors import DroverError
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drover.cli.compose_files import ComposeSources, LocalFiles, read_env_file, read_sources, variables
-from drover.cli.exits import Exit, UsageError
+from drover.cli.exits import Exit, UsageError, complain
 from drover.cli.flags import Timeout
 from drover.cli.progress import showing
-from drover.cli.session import Session, complain, finish, run
+from drover.cli.session import Session, finish, run
 from drover.common.errors import DroverError
 
 if TYPE_CHECKING:
