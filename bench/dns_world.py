@@ -28,6 +28,7 @@ from drover.client.world import (
 
 ENVIRONMENT = "environment"
 ZONE = "rancher.internal"
+_KEEPALIVE_SECONDS = 15.0
 
 
 @dataclass(slots=True)
@@ -123,7 +124,10 @@ class BenchWorld:
             await response.write(first + b"\n\n")
             with contextlib.suppress(ConnectionResetError):  # the program ended
                 while True:
-                    await response.write(await self.changes.get() + b"\n")
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_KEEPALIVE_SECONDS):
+                            await response.write(await self.changes.get())
+                    await response.write(b"\n")
             return response
 
         app = web.Application()

@@ -18,10 +18,11 @@ import msgspec
 import structlog
 
 from drover.client.world.foreign import tree_deltas
-from drover.client.world.frames import Frame, decode_frame
+from drover.client.world.frames import LARGE_FRAME, Frame, decode_frame
 from drover.client.world.sharing import share
 from drover.client.world.world import Delta, OutOfStep, World
 from drover.common.backoff import Backoff
+from drover.common.memory import settle
 
 WORLD_PATH = "/drover/1/world"
 SILENCE_SECONDS = 45.0
@@ -109,10 +110,13 @@ async def _stream(
             except msgspec.DecodeError as error:
                 raise StreamLost(f"the metadata service sent a line that is no frame: {error}") from error
             delta = world.apply(frame)
+            large = len(line) >= LARGE_FRAME
             # A generator that waits keeps what its names stand for: here, all of a large world.
             del frame, line
             yield delta
             del delta
+            if large:
+                settle()
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
@@ -126,7 +130,6 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         if size > MAX_FRAME:
             raise StreamLost(f"the metadata service sent a line of more than {MAX_FRAME} bytes")
         for piece in rest:
-            line = b"".join(parts)
+            whole = [b"".join(parts)]
             parts, size = [piece], len(piece)
-            yield line
-            del line
+            yield whole.pop()  # without a name here, because it may be long and the next one long in coming

@@ -14,6 +14,9 @@ import msgspec
 
 from drover.client.world.objects import Object
 
+LARGE_FRAME = 256 * 1024
+"""Bytes of a frame after which a follower tidies its memory up: everything, where that is much."""
+
 
 class Key(NamedTuple):
     """Which object: its ``metadata_kind`` and its key."""

@@ -19,10 +19,11 @@ import structlog
 
 from drover.client.transport import Credentials
 from drover.client.urls import websocket_url
-from drover.client.world.frames import Frame, decode_frame
+from drover.client.world.frames import LARGE_FRAME, Frame, decode_frame
 from drover.client.world.sharing import share
 from drover.client.world.world import Delta, OutOfStep, World
 from drover.common.backoff import Backoff
+from drover.common.memory import settle
 
 PING_SECONDS = 10.0
 CONNECT_SECONDS = 20.0
@@ -103,6 +104,7 @@ class Upstream:
                 try:
                     text = _inflated(message.data) if message.type is aiohttp.WSMsgType.BINARY else message.data
                     frame = share(decode_frame(text))
+                    large = len(text) >= LARGE_FRAME
                     del text
                 except (msgspec.DecodeError, zlib.error) as error:
                     raise UpstreamLost(f"the server sent a message that is no frame: {error}") from error
@@ -110,6 +112,8 @@ class Upstream:
                 self.heard = time.monotonic()
                 yield frame
                 del frame
+                if large:
+                    settle()
             if (failure := socket.exception()) is not None:
                 raise UpstreamLost(f"the connection broke: {failure}")
 

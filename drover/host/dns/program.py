@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -92,8 +91,6 @@ async def _follow(settings: DnsSettings, world: World, shared: Shared) -> None:
             del delta  # the first one names everything there is, and the next one may be long in coming
             if first:
                 log.info("records are there", records=len(shared.records), clients=len(shared.clients))
-                gc.collect()
-                gc.freeze()  # what is there stays for long: no need to look through it again and again
                 first = False
 
 

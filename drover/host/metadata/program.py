@@ -7,7 +7,6 @@ nothing of what is served.
 from __future__ import annotations
 
 import asyncio
-import gc
 import resource
 import time
 from collections.abc import Mapping
@@ -20,13 +19,12 @@ from drover.client.world import World
 from drover.client.world.upstream import Upstream
 from drover.common.errors import DroverError
 from drover.common.lifetime import run_until, stop_signals
+from drover.common.memory import settle
 from drover.host.metadata.address import add_address
 from drover.host.metadata.answers_file import AnswersFile, load_answers
 from drover.host.metadata.listener import Listener
 from drover.host.metadata.publication import Publication
 from drover.host.metadata.settings import MetadataSettings, parse_listen
-
-_LARGE_DELTA = 1000
 
 log = structlog.get_logger(__name__)
 
@@ -109,10 +107,7 @@ class MetadataProgram:
         async with aclosing(upstream.follow(self.world)) as deltas:
             async for delta in deltas:
                 self.publication.apply(delta)
-                large = len(delta.changes) > _LARGE_DELTA
                 del delta
-                if large:
-                    _set_aside()
                 if self._answers is not None:
                     self._answers.touch()
 
@@ -120,15 +115,9 @@ class MetadataProgram:
         frame = load_answers(path)
         if frame is not None:
             self.world.apply(frame)
-            _set_aside()
+            settle()
         elif self.upstream is None:
             raise NoAnswers(f"{path} has no usable answers, and there is no server to ask: set CATTLE_URL")
-
-
-def _set_aside() -> None:
-    """Take what lives long out of the collector's sight: looking through a large world would hold answers up."""
-    gc.collect()
-    gc.freeze()
 
 
 def _allow_many_connections() -> None:
