@@ -35,34 +35,24 @@ log = structlog.get_logger(__name__)
 
 _TRIES = 3
 _TIMEOUT = 60.0  # seconds without a sign of life; an agent at work gives one every 15 s
-_REMEMBERED = "cleanupInstances"
 _TRIED = "cleanupTries"
 
 
 class Departure:
-    """Part of ``host.remove``: its handler calls :meth:`remember` before the containers go, :meth:`clean_up` after."""
+    """The last step of ``host.remove`` before the host's rows go."""
 
     def __init__(self, context: Context, channel: AgentChannel, credentials: RegistryCredentials) -> None:
         self._context = context
         self._channel = channel
         self._credentials = credentials
 
-    async def remember(self, run: Run, instance_ids: Iterable[int]) -> None:
-        """Write down which containers declare a clean-up, before they go: who repeats the removal finds them gone."""
-        known: list[int] = run.data.get(_REMEMBERED) or []
-        found = await self._instances(instance_ids)
-        declaring = sorted({*known, *(each.id for each in found if each["system"] and _command(each))})
-        if declaring == known:
-            return
-        run.data[_REMEMBERED] = declaring
-        changes = run.plan()
-        changes.update(run.process_record, {"data": dict(run.data)})
-        await self._context.store.commit(changes)
-
     async def clean_up(self, run: Run) -> Again | None:
-        """Have the agent take everything back. None when that is done, or when nobody can do it; the log says which."""
+        """Have the agent take everything back. None when that is done, or when nobody can do it; the log says which.
+
+        No container may run on the host any more. May be repeated from the start.
+        """
         host = run.record
-        programs = _latest(await self._instances(run.data.get(_REMEMBERED) or ()))
+        programs = await self._declaring(host)
         agent_id = host["agentId"]
         if agent_id is None or not await self._channel.is_reachable(agent_id):
             _not_cleaned(host, programs, "its agent is not connected")
@@ -91,13 +81,25 @@ class Departure:
             log.info("host.cleaned_up", host_id=host.id, programs=[each.name for each in programs])
         return None
 
-    async def _instances(self, ids: Iterable[int]) -> list[Record]:
-        wanted = list(ids)
-        return list((await self._context.store.get_many("instance", wanted)).values()) if wanted else []
+    async def _declaring(self, host: Record) -> list[Record]:
+        """The containers of the host that declared something, one of each program, although they are removed by now.
+
+        Their rows stay for two days, so those count as well that went before their host: an exchanged container, a
+        stack that was removed first.
+        """
+        latest: dict[tuple[Any, ...], Record] = {}
+        known = await self._context.store.find_by("instance", hostId=host.id, system=True)
+        for each in sorted(known, key=lambda instance: instance.id):
+            if each["firstRunning"] is not None and (_command(each) or _volumes(each)):
+                latest[_labels(each).get(names.STACK_SERVICE) or each.uuid, *_command(each)] = each
+        return list(latest.values())
 
     async def _request(self, host: Record, programs: Iterable[Record]) -> dict[str, Any]:
         request: dict[str, Any] = {"programs": [], "volumes": []}
         for each in programs:
+            request["volumes"] += _volumes(each)
+            if not _command(each):
+                continue
             placed = instance_map(
                 definition(each),
                 host=host,
@@ -110,7 +112,6 @@ class Departure:
                 else None,
             )
             request["programs"].append(placed["instanceHostMap"])
-            request["volumes"] += _volumes(each)
         return request
 
 
@@ -141,7 +142,7 @@ def _not_cleaned(host: Record, programs: list[Record], reason: str) -> None:
     if not programs:
         log.info("host.not_cleaned_up", host_id=host.id, reason=reason)
         return
-    commands = [by_hand(each) for each in programs]
+    commands = [by_hand(each) for each in programs if _command(each)]
     volumes = [name for each in programs for name in _volumes(each)]
     if volumes:
         commands.append(shlex.join(["docker", "volume", "rm", *volumes]))
@@ -152,14 +153,6 @@ def _not_cleaned(host: Record, programs: list[Record], reason: str) -> None:
         reason=reason,
         run_on_the_host="; ".join(commands),
     )
-
-
-def _latest(instances: Iterable[Record]) -> list[Record]:
-    """One container a program: two of them are the old and the new one of an upgrade."""
-    latest: dict[tuple[Any, ...], Record] = {}
-    for each in sorted(instances, key=lambda instance: instance.id):
-        latest[each["serviceId"], tuple(_command(each))] = each
-    return list(latest.values())
 
 
 def _command(instance: Record) -> list[str]:

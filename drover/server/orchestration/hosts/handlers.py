@@ -62,7 +62,6 @@ class HostHandlers:
         machine is taken back when none of them runs any more that could do it again.
         """
         await self._usage.ready()
-        await self._departure.remember(run, self._usage.on_host(run.record.id))
         for system in (False, True):
             left = await self._clear(run.record, system=system, timeout=_REMOVAL_WAIT)
             if left:

@@ -19,6 +19,7 @@ from tests.server.orchestration.instances.test_crash import crash
 pytestmark = pytest.mark.anyio
 
 DECLARED = {
+    "io.rancher.stack_service.name": "network-services/network-manager",
     "io.drover.host.cleanup": "network-manager --cleanup",
     "io.drover.host.cleanup.volumes": "cni-driver, cni-state",
 }
@@ -90,7 +91,9 @@ async def test_programs_take_back_what_they_did_when_nothing_runs_any_more(platf
     await remove(platform, host)
     ((request, containers),) = heard.cleanups
     assert containers == 0
-    assert heard.removed == ["web", "manager"], "containers of users have their network until they end"
+    assert list(dict.fromkeys(heard.removed)) == ["web", "manager"], (
+        "containers of users have their network until they end"
+    )
     assert request["volumes"] == ["cni-driver", "cni-state"]
     (program,) = request["programs"]
     instance = program["instance"]
@@ -126,6 +129,22 @@ async def test_two_containers_of_a_program_are_cleaned_up_after_once(platform: P
     await remove(platform, host)
     (program,) = heard.cleanups[0][0]["programs"]
     assert "new" in program["instance"]["data"]["fields"]["imageUuid"]
+
+
+async def test_a_program_that_went_before_its_host_counts_as_well(platform: Platform, heard: Heard) -> None:
+    host = await platform.create_host()
+    manager = await start_manager(platform)
+    await platform.schedule("instance.stop", manager, remove=True)
+    await platform.until("instance", manager.id, "removed")
+    await remove(platform, host)
+    assert len(heard.cleanups[0][0]["programs"]) == 1
+
+
+async def test_a_program_may_leave_nothing_but_a_volume(platform: Platform, heard: Heard) -> None:
+    host = await platform.create_host()
+    await start_manager(platform, labels={"io.drover.host.cleanup.volumes": "charon"})
+    await remove(platform, host)
+    assert heard.cleanups == [({"programs": [], "volumes": ["charon"]}, 0)]
 
 
 async def test_what_users_declare_does_not_count(platform: Platform, heard: Heard) -> None:
