@@ -13,8 +13,8 @@ import structlog
 
 from drover.client.world import Delta, World
 from drover.host.network.routers import metrics
-from drover.host.network.routers.devices import answer_for_remote_addresses, disable_checksum_offload
-from drover.host.network.routers.firewall import ensure_rules, router_rules
+from drover.host.network.routers.devices import answer_for_remote_addresses, set_checksum_offload
+from drover.host.network.routers.firewall import checksum_rules, ensure_rules, router_rules
 from drover.host.network.routers.forwarding import ChooseWay, forwarding
 from drover.host.network.routers.iproute import KernelRefused
 from drover.host.network.routers.overlay import Changed, Overlay, OwnLink
@@ -39,6 +39,7 @@ class Carrier:
         self._choose = choose
         self._prepare = prepare
         self._lock = asyncio.Lock()
+        self._cuts = False
 
     async def take(self, world: World, delta: Delta) -> Changed:
         """Follow the world by one delta."""
@@ -103,8 +104,7 @@ class Carrier:
         assert place is not None
         device = self.vtep.device
         await self.vtep.ensure_device()
-        # There alone: large packets then stay in one piece until they are encapsulated.
-        disable_checksum_offload(self._link.name)
+        await self._settle_checksums()
         for name in (self._link.name, device.name):
             await answer_for_remote_addresses(name)
         if self._prepare is not None:
@@ -113,6 +113,23 @@ class Carrier:
         count = await self.vtep.apply_all(forwarding(self.overlay, self._choose))
         self._note_settled()
         return count
+
+    async def _settle_checksums(self) -> None:
+        """Let no packet leave that address translation would spoil, and large ones whole if that can be had.
+
+        Without the rule, which is an extension of iptables that a kernel may lack, the interface itself must compute
+        all checksums, and cut large packets for it: a third of the throughput, but correct.
+        """
+        link, port = self._link.name, self.vtep.device.port
+        try:
+            await ensure_rules(checksum_rules(interface=link, port=port))
+        except KernelRefused as error:
+            if not self._cuts:
+                log.info("checksums.without-rule", reason=str(error))
+            self._cuts = True
+        else:
+            self._cuts = False
+        set_checksum_offload(link, on=not self._cuts)
 
     def _note_settled(self) -> None:
         if self.vtep.settled:

@@ -64,17 +64,17 @@ def set_ipv4(name: str, values: Mapping[Ipv4, int]) -> None:
         raise KernelRefused(f"cannot configure IPv4 of {name}: {os.strerror(code)}; the router needs NET_ADMIN")
 
 
-def disable_checksum_offload(name: str) -> None:
-    """Let the kernel write checksums itself: a virtual link's offload leaves them open, and encapsulated packets that
-    are rewritten on their way would keep them so. Interfaces without such offload are left alone."""
-    value = array.array("I", [_ETHTOOL_STXCSUM, 0])
+def set_checksum_offload(name: str, *, on: bool) -> None:
+    """Whether checksums of what leaves may stay open until somebody further on the way fills them in, which is what
+    lets large packets pass in one piece. Interfaces without such offload are left alone."""
+    value = array.array("I", [_ETHTOOL_STXCSUM, int(on)])
     request = struct.pack("16sP", name.encode(), value.buffer_info()[0])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         try:
             fcntl.ioctl(control, _SIOCETHTOOL, request)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                raise KernelRefused(f"cannot switch off checksum offload of {name}: {error.strerror}") from error
+                raise KernelRefused(f"cannot set checksum offload of {name}: {error.strerror}") from error
 
 
 async def answer_for_remote_addresses(name: str) -> None:

@@ -1,4 +1,4 @@
-"""The two packet rules of a router, in its own network namespace.
+"""The packet rules of a router, in its own network namespace.
 
 The gateway address exists on every host: a packet that a host itself sends to a remote container carries it, and the
 answer would never leave the other host. So such packets get the router's own address as source. And TCP connections
@@ -24,6 +24,16 @@ def router_rules(*, gateway: str, address: str, out: str) -> tuple[Rule, ...]:
     source = ("-s", f"{gateway}/32", "-o", out, "-j", "SNAT", "--to-source", address)
     segments = ("-p", "tcp", "-m", "tcp", "--tcp-flags", "SYN,RST", "SYN", "-j", "TCPMSS", "--clamp-mss-to-pmtu")
     return (Rule("nat", "POSTROUTING", source), Rule("mangle", "FORWARD", segments))
+
+
+def checksum_rules(*, interface: str, port: int) -> tuple[Rule, ...]:
+    """Fill in the checksum inside a VXLAN packet before the host rewrites its addresses.
+
+    As long as the inner checksum is open, address translation takes the outer one for open too, and spoils it. Large
+    packets are not touched by this rule, and need not be: their checksums are all made when they are cut.
+    """
+    match = ("-o", interface, "-p", "udp", "-m", "udp", "--dport", str(port))
+    return (Rule("mangle", "POSTROUTING", (*match, "-j", "CHECKSUM", "--checksum-fill")),)
 
 
 def guard_rules(*, interface: str, port: int, kernel: bool) -> tuple[Rule, ...]:

@@ -1,8 +1,12 @@
 """The reconcilers against a real kernel, in a network namespace of their own."""
 
+import array
 import asyncio
+import fcntl
 import os
 import secrets
+import socket
+import struct
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -12,11 +16,11 @@ import pytest
 from drover.host.network.routers.devices import (
     Ipv4,
     answer_for_remote_addresses,
-    disable_checksum_offload,
     read_own_link,
+    set_checksum_offload,
     set_ipv4,
 )
-from drover.host.network.routers.firewall import ensure_rules, guard_rules, router_rules
+from drover.host.network.routers.firewall import checksum_rules, ensure_rules, guard_rules, router_rules
 from drover.host.network.routers.forwarding import Forwarding
 from drover.host.network.routers.iproute import KernelRefused, batch, checked, query, run
 from drover.host.network.routers.vtep import Device, Vtep
@@ -79,11 +83,20 @@ def test_switches_are_set_without_proc_sys(namespace: str, within: Run[Any]) -> 
         inside(namespace, lambda: set_ipv4("none", {Ipv4.FORWARDING: 1}))
 
 
-def test_checksum_offload_may_be_switched_off_twice(namespace: str) -> None:
-    for _ in range(2):
-        inside(namespace, lambda: disable_checksum_offload("eth0"))
+def test_checksum_offload_is_switched_off_and_on(namespace: str) -> None:
+    for on in (False, False, True, True):
+        inside(namespace, lambda on=on: set_checksum_offload("eth0", on=on))
+        assert inside(namespace, lambda: _offloads("eth0")) is on
     with pytest.raises(KernelRefused, match="checksum"):
-        inside(namespace, lambda: disable_checksum_offload("none"))
+        inside(namespace, lambda: set_checksum_offload("none", on=True))
+
+
+def _offloads(name: str) -> bool:
+    """Whether an interface lets others fill in checksums (ETHTOOL_GTXCSUM)."""
+    value = array.array("I", [0x16, 0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, 0x8946, struct.pack("16sP", name.encode(), value.buffer_info()[0]))
+    return bool(value[1])
 
 
 def test_failed_lines_of_a_batch_stop_no_others(within: Run[Any]) -> None:
@@ -158,8 +171,9 @@ def test_rules_are_added_once(namespace: str, within: Run[Any]) -> None:
     rules = (
         *router_rules(gateway="10.42.0.1", address="10.42.0.5", out="vtep1042"),
         *guard_rules(interface="eth0", port=4789, kernel=False),
+        *checksum_rules(interface="eth0", port=4789),
     )
-    assert within(ensure_rules(rules)) == 4
+    assert within(ensure_rules(rules)) == 5
     assert within(ensure_rules(rules)) == 0
     saved = sh("ip", "netns", "exec", namespace, "iptables-save")
     assert "-s 10.42.0.1/32 -o vtep1042 -j SNAT --to-source 10.42.0.5" in saved
