@@ -59,9 +59,13 @@ class ContainerIndex:
         return self._by_uuid.get(name, name)
 
     def find(self, instance: Instance) -> ContainerEntry | None:
-        """The instance's container: by its label, else by a name equal to the uuid, else by its Docker id."""
+        """The instance's container: by its label, else by its Docker id, and while that is not known, by its name.
+
+        The uuid of a container that somebody else made is its name. Names are given again: whoever replaces such a
+        container by another one of that name must not find the new one removed in place of the old.
+        """
         uuid = instance.uuid or ""
-        container = self._by_uuid.get(uuid) or self._by_name.get(uuid) or instance.external_id or ""
+        container = self._by_uuid.get(uuid) or instance.external_id or self._by_name.get(uuid, "")
         return self._entries.get(container)
 
     def replace_all(self, entries: Iterable[ContainerEntry]) -> None:

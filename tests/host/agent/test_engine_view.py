@@ -41,7 +41,7 @@ def event(action: str, container: str, **attributes: str) -> dict[str, Any]:
     return {"Type": "container", "Action": action, "Actor": {"ID": container, "Attributes": attributes}, "time": 1}
 
 
-def test_finds_by_label_then_name_then_id():
+def test_finds_by_label_then_id_then_name():
     index = ContainerIndex()
     index.replace_all(
         [
@@ -60,6 +60,8 @@ def test_finds_by_label_then_name_then_id():
     assert found(uuid="u3", external_id="c3") == "c3"
     assert found(uuid="u3") is None
     assert found() is None
+    # The container that the server means is gone, and another one has its name now.
+    assert found(uuid="u2", external_id="c0") is None
 
 
 def test_follows_events_in_any_state():
