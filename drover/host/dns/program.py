@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from collections.abc import Mapping
+from contextlib import aclosing
 from pathlib import Path
 
 import structlog
@@ -14,6 +14,7 @@ import structlog
 from drover.client.world import World
 from drover.common.errors import SettingsError
 from drover.common.lifetime import run_until_stopped
+from drover.common.status import StatusServer
 from drover.host.dns import dump
 from drover.host.dns.directory import AGENT_IP, Directory
 from drover.host.dns.forward import Forwarder
@@ -62,7 +63,7 @@ async def run_dns(settings: DnsSettings) -> None:
             },
         }
 
-    async with forwarder, _status(settings.status_listen, report):
+    async with forwarder, StatusServer(settings.status_listen, report):
         if settings.metadata_server is None:
             _load_file(settings, shared)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_file, settings, shared)
@@ -92,15 +93,6 @@ async def _follow(settings: DnsSettings, world: World, shared: Shared) -> None:
             if first:
                 log.info("records are there", records=len(shared.records), clients=len(shared.clients))
                 first = False
-
-
-def _status(listen: str, report: Callable[[], Mapping[str, object]]) -> AbstractAsyncContextManager[object]:
-    """The status pages bring a web server, 10 MB that a host without them need not hold."""
-    if not listen:
-        return nullcontext()
-    from drover.common.status import StatusServer
-
-    return StatusServer(listen, report)
 
 
 def _metadata_address(host: str) -> str:
