@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -27,9 +28,13 @@ HELLO = ROOT / "examples" / "hello"
 
 IMAGE = os.environ.get("DROVER_IMAGE", "drover:latest")
 SERVER, AGENT, VOLUME = "drover-server", "rancher-agent", "drover-server"
-AGENT_VOLUMES = ("rancher-agent-state", "rancher-cni")
-STACK_LABEL = "io.rancher.stack.name=hello"
+AGENT_VOLUMES = ("rancher-agent-state", "rancher-cni", "rancher-cni-driver")
+MANAGED_LABEL = "io.rancher.container.uuid"  # what every container that Drover starts has
 PORT = int(os.environ.get("DROVER_PORT", "8080"))
+HELLO_PORT = int(os.environ.get("HELLO_PORT", "8090"))
+# Generous, because everything happens at once on a machine that may be small.
+HEALTHY_SECONDS = 300
+LEAVE_SECONDS = 180
 
 T = TypeVar("T")
 
@@ -42,33 +47,39 @@ def up() -> None:
     url = f"http://{_machine_address()}:{PORT}"
     _step(f"starting the server at {url}")
     _start_server()
-    _wait("the server's API", 60, lambda: _answers(f"{url}/v2-beta"), logs_of=SERVER)
+    _wait("the server's API", 60, lambda: _status(f"{url}/v2-beta") > 0, logs_of=SERVER)
     _step("logging in")
     password = _admin_password()
     _log_in(url, password)
     _step("adding this machine as a host")
     _add_host(url)
-    _step("deploying examples/hello")
-    _run("docker", "build", "--quiet", "--tag", "drover/hello:latest", str(HELLO))
-    _drover("up", "-d", "--stack", "hello", "--file", str(HELLO / "docker-compose.yml"))
-    pages = _wait("examples/hello", 120, lambda: _healthy_pages(url))
-    for page in pages:
-        _wait(f"the page {page}", 30, lambda page=page: _answers(page))  # type: ignore[misc]
+    _step("waiting for network, DNS and health checks")
+    _wait("the infrastructure", HEALTHY_SECONDS, lambda: not _unhealthy(url), why=lambda: _unhealthy(url))
+    pages = []
+    if _services(url, system=True):
+        _step("deploying examples/hello")
+        _run("docker", "build", "--quiet", "--tag", "drover/hello:latest", str(HELLO))
+        hello = ("--stack", "hello", "--file", str(HELLO / "docker-compose.yml"))
+        _drover("up", "-d", *hello, environment={"HELLO_PORT": str(_hello_port(url))})
+        _wait("examples/hello", HEALTHY_SECONDS, lambda: not _unhealthy(url), why=lambda: _unhealthy(url))
+        pages = [f"http://{_machine_address()}:{_hello_port(url)}/"]
+        _wait(f"the page {pages[0]}", 30, lambda: _status(pages[0]) == 200)
     _summary(url, password, pages)
 
 
 def down() -> None:
     """Remove everything that `up` made except installed packages and images."""
     if _container_state(SERVER) == "running" and CLI_CONFIG.exists():
-        _step("removing the stack hello")
+        _step("removing this machine from the environment")
         try:
-            _drover("rm", "--type", "stack", "--yes", "hello")
-        except QuickstartError as failure:
-            # The server is about to go anyway; its containers are found by their label below.
+            _remove_host(f"http://{_machine_address()}:{PORT}")
+        except (QuickstartError, OSError) as failure:
+            # An `up` that was interrupted: what its host would have taken back is taken back by hand.
             print(f"    {failure}", file=sys.stderr)
-    _step("removing host, server and data")
-    managed = _run("docker", "ps", "--all", "--quiet", "--filter", f"label={STACK_LABEL}").split()
-    _remove_containers(AGENT, SERVER, *managed)
+    _step("removing server and data")
+    image = _image_of(AGENT) if _container_state(AGENT) else IMAGE
+    _remove_containers(AGENT, SERVER)
+    _remove_rest(image)
     for volume in (VOLUME, *AGENT_VOLUMES):
         subprocess.run(["docker", "volume", "rm", volume], check=False, capture_output=True)
     if (STATE / "made-host-state").exists():
@@ -86,12 +97,22 @@ def _start_server() -> None:
         _remove_containers(SERVER)
     command = ("docker", "run", "--detach", "--name", SERVER, "--restart", "unless-stopped")
     try:
-        _run(*command, "--publish", f"{PORT}:8080", "--volume", f"{VOLUME}:/var/lib/drover", IMAGE, "server")
+        template = ("--env", f"DEFAULT_CATTLE_PROJECT_TEMPLATE_DEFAULT_NAME={_template()}")
+        data = ("--volume", f"{VOLUME}:/var/lib/drover")
+        _run(*command, "--publish", f"{PORT}:8080", *data, *template, IMAGE, "server")
     except QuickstartError as failure:
         if "address already in use" not in str(failure) and "port is already allocated" not in str(failure):
             raise
         _remove_containers(SERVER)
         raise QuickstartError(f"port {PORT} is in use. Choose another: make down && make up DROVER_PORT=8081") from None
+
+
+def _template() -> str:
+    """The infrastructure of the first environment and of those that name none."""
+    if template := os.environ.get("DROVER_TEMPLATE"):
+        return template
+    # Without ESP in the kernel, IPsec needs the device; VXLAN does not.
+    return "Cattle" if Path("/dev/net/tun").exists() else "VXLAN"
 
 
 def _admin_password() -> str:
@@ -120,7 +141,6 @@ def _log_in(url: str, password: str) -> None:
 
 
 def _add_host(url: str) -> None:
-    _call("PUT", f"{url}/v2-beta/settings/bootstrap.required.image", {"value": IMAGE})
     if not _active_hosts(url):
         if not Path("/var/lib/rancher").exists():
             STATE.joinpath("made-host-state").touch()
@@ -155,20 +175,62 @@ def _active_hosts(url: str) -> list[str]:
     return [host["hostname"] for host in hosts if host["state"] == "active"]
 
 
-def _healthy_pages(url: str) -> list[str] | None:
-    """The addresses of the example's service, once all its containers run and count as healthy."""
-    for service in _call("GET", f"{_environment(url)}/services?name=web")["data"]:
-        if service["state"] == "active" and service["healthState"] == "healthy":
-            containers = _run("docker", "ps", "--quiet", "--filter", f"label={STACK_LABEL}").split()
-            if len(containers) >= service["scale"]:
-                return [f"http://{_machine_address()}:{_published_port(container)}/" for container in containers]
-    return None
+def _remove_host(url: str) -> None:
+    """Take the machine out of its environment: the server removes its containers and has it cleaned up."""
+    hosts = [host["id"] for host in _call("GET", f"{_environment(url)}/hosts")["data"]]
+    if hosts:
+        _drover("rm", "--type", "host", "--stop", "--yes", "--wait", "--timeout", str(LEAVE_SECONDS), *hosts)
 
 
-def _published_port(container: str) -> int:
-    """The port of this machine that leads to port 80 of the container."""
-    bindings = _run("docker", "port", container, "80/tcp").splitlines()
-    return int(bindings[0].rpartition(":")[2])
+def _remove_rest(image: str) -> None:
+    """What the removal of the host leaves behind when it did not happen; otherwise there is nothing."""
+    managed = _run("docker", "ps", "--all", "--quiet", "--filter", f"label={MANAGED_LABEL}").split()
+    if not managed:
+        return
+    _remove_containers(*managed)
+    privileges = [f"--cap-add={each}" for each in ("NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE")]
+    folders = ("/var/run/docker.sock", "/var/lib/docker", "/var/lib/rancher/state", "/run")
+    mounts = [f"--volume={each}:{each}" for each in folders]
+    command = ("docker", "run", "--rm", "--net=host", "--pid=host", *privileges, *mounts)
+    try:
+        _run(*command, image, "network-manager", "--cleanup")
+    except QuickstartError as failure:
+        print(f"    {failure}", file=sys.stderr)
+
+
+def _services(url: str, *, system: bool) -> list[dict[str, Any]]:
+    services: list[dict[str, Any]] = _call("GET", f"{_environment(url)}/services?limit=1000")["data"]
+    return [each for each in services if bool(each.get("system")) is system]
+
+
+def _unhealthy(url: str) -> list[str]:
+    """The services that are not healthy yet, each with what it says about that."""
+    project = _call("GET", _environment(url))
+    if project.get("projectTemplateId") and project.get("createdStackIds") != project.get("startedStackIds"):
+        return ["the infrastructure is being installed"]
+    services = [*_services(url, system=True), *_services(url, system=False)]
+    awaited = [each for each in services if each["state"] != "inactive" or each["system"]]
+    return [
+        f"{each['name']} {each['state']} {each['healthState']} {each.get('transitioningMessage') or ''}".rstrip()
+        for each in awaited
+        if each["state"] != "active" or each["healthState"] not in ("healthy", "started-once")
+    ]
+
+
+def _hello_port(url: str) -> int:
+    """The port of the running example, else the first one from HELLO_PORT on that nobody has."""
+    for service in _services(url, system=False):
+        if service["name"] == "front" and service.get("publicEndpoints"):
+            return int(service["publicEndpoints"][0]["port"])
+    for port in range(HELLO_PORT, HELLO_PORT + 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return port
+    raise QuickstartError(f"no port from {HELLO_PORT} on is free. Choose another: make up HELLO_PORT=18090")
 
 
 def _summary(url: str, password: str, pages: list[str]) -> None:
@@ -178,9 +240,10 @@ def _summary(url: str, password: str, pages: list[str]) -> None:
     print(f"\n  export DROVER_CLIENT_CONFIG={CLI_CONFIG}   then, for example: .venv/bin/drover ps\n")
 
 
-def _drover(*arguments: str, stdin: str | None = None) -> str:
+def _drover(*arguments: str, stdin: str | None = None, environment: dict[str, str] | None = None) -> str:
     command = Path(sys.executable).with_name("drover")
-    return _run(str(command), "--config", str(CLI_CONFIG), *arguments, stdin=stdin, timeout=300)
+    words = (str(command), "--config", str(CLI_CONFIG), *arguments)
+    return _run(*words, stdin=stdin, timeout=HEALTHY_SECONDS, environment=environment)
 
 
 def _call(method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -196,16 +259,19 @@ def _call(method: str, url: str, body: dict[str, Any] | None = None) -> dict[str
             return answer
     except urllib.error.HTTPError as error:
         raise QuickstartError(f"{method} {url}: {error.code}: {error.read().decode(errors='replace')}") from error
+    except OSError as error:
+        raise QuickstartError(f"{method} {url}: {error}\nWhat the server says: docker logs {SERVER}") from error
 
 
-def _answers(url: str) -> bool:
+def _status(url: str) -> int:
+    """The status of the answer; 0 without one."""
     try:
-        with _direct().open(url, timeout=5):
-            return True
-    except urllib.error.HTTPError:
-        return True  # an answer is an answer, 401 included
+        with _direct().open(url, timeout=5) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
     except OSError:
-        return False
+        return 0
 
 
 def _direct() -> urllib.request.OpenerDirector:
@@ -221,13 +287,21 @@ def _machine_address() -> str:
     return str(routes[0]["prefsrc"])
 
 
-def _wait(what: str, seconds: float, ready: Callable[[], T | None], *, logs_of: str | None = None) -> T:
+def _wait(
+    what: str,
+    seconds: float,
+    ready: Callable[[], T | None],
+    *,
+    logs_of: str | None = None,
+    why: Callable[[], list[str]] | None = None,
+) -> T:
     deadline = time.monotonic() + seconds
     while not (result := ready()):
         if time.monotonic() > deadline:
-            log = f"; its log ends with:\n{_logs(logs_of)[-2000:]}" if logs_of else ""
-            raise QuickstartError(f"{what}: not there after {seconds:g} s{log}")
-        time.sleep(0.2)
+            detail = f"; its log ends with:\n{_logs(logs_of)[-2000:]}" if logs_of else ""
+            detail += "".join(f"\n    {line}" for line in why()) if why else ""
+            raise QuickstartError(f"{what}: not there after {seconds:g} s{detail}")
+        time.sleep(0.5)
     return result
 
 
@@ -257,9 +331,12 @@ def _logs(container: str) -> str:
     return found.stdout + found.stderr
 
 
-def _run(*argv: str, stdin: str | None = None, timeout: float = 300) -> str:
+def _run(*argv: str, stdin: str | None = None, timeout: float = 300, environment: dict[str, str] | None = None) -> str:
     try:
-        done = subprocess.run(argv, check=False, capture_output=True, text=True, input=stdin or "", timeout=timeout)
+        done = subprocess.run(
+            argv, check=False, capture_output=True, text=True, input=stdin or "", timeout=timeout,
+            env=os.environ | (environment or {}),
+        )  # fmt: skip
     except subprocess.TimeoutExpired as late:
         raise QuickstartError(f"{shlex.join(argv)}: no end after {timeout:g} s") from late
     if done.returncode:
