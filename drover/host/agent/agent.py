@@ -161,7 +161,6 @@ class HostAgent:
                 group.create_task(self._reporter.run(), name="container-events"),
                 group.create_task(streams.run(), name="streams"),
                 group.create_task(self._serve_channel(channel, dispatcher), name="channel"),
-                group.create_task(self._install_wait_program(channel), name="wait-program"),
             ]
             if self._settings.detect_cloud_provider:
                 tasks.append(group.create_task(cloud.detect(self._server.session), name="cloud-labels"))
@@ -172,17 +171,6 @@ class HostAgent:
             for task in tasks:
                 task.cancel()
         log.info("agent.stopped", host=self._identity.docker_uuid)
-
-    async def _install_wait_program(self, channel: Channel) -> None:
-        """Early, so that the first container need not wait for it; who needs it later tries again.
-
-        Not before the server has accepted this agent: a machine that was removed stays as it is.
-        """
-        await channel.connected.wait()
-        try:
-            await self._wait_program.ensure()
-        except (AgentError, DockerError) as error:
-            log.warning("wait.program.missing", error=str(error))
 
     async def _serve_channel(self, channel: Channel, dispatcher: Dispatcher) -> None:
         # Requests are taken only once the index is complete: until then it would deny what exists.

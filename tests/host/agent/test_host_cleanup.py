@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from drover.host.agent.wait_program import WaitProgram
 from tests.host.agent.conftest import IMAGE, PATIENCE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
@@ -50,19 +51,15 @@ async def test_programs_run_once_and_leave_nothing(agent, engine, docker_engine,
     assert again.get("transitioning") is None, again
 
 
-async def test_what_the_agent_made_for_the_environment_goes(
-    server, engine, docker_engine, settings_for, run_for, tmp_path: Path
-):
+async def test_what_the_agent_made_for_the_environment_goes(agent, engine, docker_engine, tmp_path: Path):
     program = tmp_path / "r"
     program.write_text("#!/bin/sh\n")
-    async with run_for(settings_for(server, wait_program=program), server):
-        async with asyncio.timeout(PATIENCE):
-            while "rancher-cni" not in docker_engine.docker("volume", "ls", "--quiet").split():
-                await asyncio.sleep(0.05)
-        reply = await server.call("host.cleanup", "host", "1h1", request_of())
-        assert reply.get("transitioning") is None, reply
-        assert "rancher-cni" not in docker_engine.docker("volume", "ls", "--quiet").split()
-        assert docker_engine.docker("images", "--quiet", "drover/wait") == ""
+    await WaitProgram(engine, program).ensure()
+    assert "rancher-cni" in docker_engine.docker("volume", "ls", "--quiet").split()
+    reply = await agent.call("host.cleanup", "host", "1h1", request_of())
+    assert reply.get("transitioning") is None, reply
+    assert "rancher-cni" not in docker_engine.docker("volume", "ls", "--quiet").split()
+    assert docker_engine.docker("images", "--quiet", "drover/wait") == ""
 
 
 async def test_a_failure_is_told_after_everything_else_was_tried(agent, engine, docker_engine, new_program, tmp_path):
