@@ -20,7 +20,7 @@ _AGENT_IMAGE_SETTING = "bootstrap.required.image"
 _BALANCER_SETTING = "drover.balancer.image"
 _DEFAULT_IMAGE = "drover:latest"
 _REPLACED = "rancher/lb-service-haproxy"
-_COMMAND = ("balancer", "--guard")
+BALANCER_COMMAND = ("balancer", "--guard")
 
 
 def own_image(settings: Settings) -> str:
@@ -40,11 +40,17 @@ def stand_in(settings: Settings, launch: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     own = own_image(settings)
     if image == own:
-        return {"command": list(_COMMAND)}
+        return {"command": list(BALANCER_COMMAND)}
     wanted = settings.get(_BALANCER_SETTING).strip() or own
     if wanted.lower() == "none" or _repository(image) != _REPLACED:
         return {}
-    return {"imageUuid": f"docker:{wanted}", "command": list(_COMMAND)}
+    return {"imageUuid": f"docker:{wanted}", "command": list(BALANCER_COMMAND)}
+
+
+def balancer_images(settings: Settings) -> frozenset[str]:
+    """The images in which `balancer` is Drover's own."""
+    chosen = settings.get(_BALANCER_SETTING).strip()
+    return frozenset({own_image(settings), chosen} - {"", "none"})
 
 
 def _repository(image: str) -> str:

@@ -13,6 +13,7 @@ from drover.server.orchestration.agents.uris import of_instance
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.images.credentials import RegistryCredentials
 from drover.server.orchestration.images.reference import with_default_registry
+from drover.server.orchestration.images.trust import is_trusted_balancer
 from drover.server.orchestration.instances import labels as names
 from drover.server.orchestration.instances.plan import plan_instance
 from drover.server.orchestration.networks.resolve import NetworkPending, Networks, NoSuchNetwork
@@ -62,7 +63,7 @@ class Create:
             wishes = await named.resolve(self._context.store, changes, instance)
             values["dataVolumes"], values["dataVolumeMounts"] = wishes.data_volumes, wishes.mounts
         if names.is_true(labels.get(names.CREATE_AGENT)) and instance["agentId"] is None:
-            self._plan_agent(instance, labels, values, changes)
+            await self._plan_agent(instance, labels, values, changes)
         if instance["imageUuid"]:
             image = with_default_registry(str(instance["imageUuid"]), self._context.settings.get("registry.default"))
             if image != instance["imageUuid"]:
@@ -93,10 +94,12 @@ class Create:
         if instance.kind == "container" and labels.get(names.DNS, "").lower() != "false":
             values.update(_dns_values(instance, network, labels))
 
-    def _plan_agent(self, instance: Record, labels: dict[str, str], values: dict[str, Any], changes: Changes) -> None:
+    async def _plan_agent(
+        self, instance: Record, labels: dict[str, str], values: dict[str, Any], changes: Changes
+    ) -> None:
         """A container that may talk to the API gets an agent of its own, whose keys it finds in its environment."""
         wanted = [each.strip() for each in labels.get(names.AGENT_ROLE, "").split(",") if each.strip() in _ROLES]
-        if not instance["system"]:
+        if not (instance["system"] or await self._is_trusted_balancer(instance)):
             wanted = ["environment" if each == "environmentAdmin" else each for each in wanted]
         agent, _ = plan_instance_agent(
             changes,
@@ -111,6 +114,12 @@ class Create:
             volumes = list(values.get("dataVolumes") or instance["dataVolumes"] or [])
             if _ETC_MOUNT not in volumes:
                 values["dataVolumes"] = [*volumes, _ETC_MOUNT]
+
+    async def _is_trusted_balancer(self, instance: Record) -> bool:
+        if instance["serviceId"] is None or not is_trusted_balancer(self._context.settings, instance.values):
+            return False
+        service = await self._context.store.get("service", int(instance["serviceId"]))
+        return service is not None and service.kind == "loadBalancerService"
 
     async def _plan_copies(self, instance: Record, changes: Changes) -> None:
         """``count`` asks for several containers: this one is the first, the others are planned with it."""
