@@ -73,7 +73,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _ready_url(log: Path, server: subprocess.Popen[bytes]) -> str:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and server.poll() is None:
         for line in log.read_text().splitlines():
             if '"server.ready"' in line:
@@ -97,7 +97,7 @@ def drover(url: str, tmp_path: Path) -> Drover:
 @pytest.fixture
 def hosts(drover: Drover) -> list[str]:
     """Ids of the two hosts, once both are active."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = drover("hosts", "-q").stdout.split()
         if len(found) == 2:

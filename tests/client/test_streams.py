@@ -104,7 +104,7 @@ async def test_logs(server: WireServer, client: ApiClient) -> None:
 
     server.streams["logs"] = lines
     container = Resource(server.add("container", name="web-1"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         seen = [line async for line in stream_logs(client, container, lines=10, timestamps=True)]
     assert seen == [
         LogLine(Channel.STDOUT, "hello  world", "2024-03-01T10:00:00Z"),

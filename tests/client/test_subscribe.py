@@ -19,7 +19,7 @@ def quick(client: ApiClient) -> Subscription:
 
 async def test_events_carry_the_resource_and_pings_are_hidden(server: WireServer, client: ApiClient) -> None:
     service = server.add("service", name="web", state="activating")
-    async with asyncio.timeout(5), aclosing(client.subscribe().events()) as events:
+    async with asyncio.timeout(60), aclosing(client.subscribe().events()) as events:
         assert await anext(events) == Resync(0)
         await server.change(service["id"], state="active")
         notice = await anext(events)
@@ -31,7 +31,7 @@ async def test_events_carry_the_resource_and_pings_are_hidden(server: WireServer
 
 
 async def test_a_lost_connection_is_a_resync(server: WireServer, client: ApiClient) -> None:
-    async with asyncio.timeout(5), aclosing(quick(client).events()) as events:
+    async with asyncio.timeout(60), aclosing(quick(client).events()) as events:
         await anext(events)
         for socket in list(server.sockets):
             await socket.close()
@@ -40,7 +40,7 @@ async def test_a_lost_connection_is_a_resync(server: WireServer, client: ApiClie
 
 
 async def test_without_reconnection_the_loss_is_an_error(server: WireServer, client: ApiClient) -> None:
-    async with asyncio.timeout(5), aclosing(client.subscribe().once().events()) as events:
+    async with asyncio.timeout(60), aclosing(client.subscribe().once().events()) as events:
         await anext(events)
         for socket in list(server.sockets):
             await socket.close()
@@ -49,7 +49,7 @@ async def test_without_reconnection_the_loss_is_an_error(server: WireServer, cli
 
 
 async def test_logout_ends_the_subscription(server: WireServer, client: ApiClient) -> None:
-    async with asyncio.timeout(5), aclosing(quick(client).events()) as events:
+    async with asyncio.timeout(60), aclosing(quick(client).events()) as events:
         await anext(events)
         for socket in list(server.sockets):
             await socket.send_str('{"name":"logout"}')
@@ -61,13 +61,13 @@ async def test_a_silent_connection_is_given_up(
     server: WireServer, client: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("drover.client.subscribe.SILENCE_SECONDS", 0.05)
-    async with asyncio.timeout(5), aclosing(quick(client).events()) as events:
+    async with asyncio.timeout(60), aclosing(quick(client).events()) as events:
         assert await anext(events) == Resync(0)
         assert await anext(events) == Resync(1)
 
 
 async def test_a_message_that_is_no_event_reconnects(server: WireServer, client: ApiClient) -> None:
-    async with asyncio.timeout(5), aclosing(quick(client).events()) as events:
+    async with asyncio.timeout(60), aclosing(quick(client).events()) as events:
         await anext(events)
         for socket in list(server.sockets):
             await socket.send_str("not json")

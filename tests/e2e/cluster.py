@@ -60,13 +60,13 @@ class Cluster:
 
     async def up(self, stack: str, services: Services, scales: Mapping[str, int] | None = None) -> Finished:
         """`drover up -d`, and wait until everything runs."""
-        return await self.drover(*self.up_arguments(stack, services, scales), timeout=90)
+        return await self.drover(*self.up_arguments(stack, services, scales), timeout=180)
 
     async def remove_stacks(self) -> None:
         """Remove whatever a test deployed, and wait until the engines have none of it."""
         for stack in await self.api.list("stack", {"removed_null": 1}):
             if not stack.get("system"):
-                await self.drover("rm", "--type", "stack", "-y", "-w", stack.id, timeout=90)
+                await self.drover("rm", "--type", "stack", "-y", "-w", stack.id, timeout=180)
         await eventually(
             self.engines.containers, lambda found: not found, what="the engines are empty after the clean-up"
         )
@@ -107,7 +107,7 @@ class Cluster:
         found = [each for each in await self.on_engines(path.partition("/")[0]) if each.service == path]
         return sorted(found, key=lambda each: each.index)
 
-    async def until_running(self, path: str, number: int, *, timeout: float = 60.0) -> list[EngineContainer]:
+    async def until_running(self, path: str, number: int, *, timeout: float = 120.0) -> list[EngineContainer]:
         """Wait until exactly so many containers of a service exist on the engines and all of them run."""
         return await eventually(
             lambda: self.of_service(path),
@@ -116,7 +116,7 @@ class Cluster:
             timeout=timeout,
         )
 
-    async def until_agreed(self, stack: str, *, timeout: float = 60.0) -> list[EngineContainer]:
+    async def until_agreed(self, stack: str, *, timeout: float = 120.0) -> list[EngineContainer]:
         """Wait until server and engines tell the same story about a stack, and return it.
 
         That is: every container of the server runs, on the host that the server says, under the Docker id that it

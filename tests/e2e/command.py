@@ -32,7 +32,7 @@ class Command:
         self._environment = {**kept, "DROVER_URL": server_url, "DROVER_CLIENT_CONFIG": str(config), "COLUMNS": "250"}
 
     async def __call__(
-        self, *arguments: str, status: int | None = 0, stdin: bytes | None = None, timeout: float = 60.0
+        self, *arguments: str, status: int | None = 0, stdin: bytes | None = None, timeout: float = 120.0
     ) -> Finished:
         """Run to the end; fails when the exit status is not `status` (None: any)."""
         process = await self._spawn(arguments, stdin=PIPE if stdin is not None else asyncio.subprocess.DEVNULL)

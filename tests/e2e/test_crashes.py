@@ -54,7 +54,7 @@ class Server:
                 DROVER, "server", "--auth=none", f"--data-dir={self._folder / 'data'}",
                 f"--listen=127.0.0.1:{self._port}", stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
             while True:
                 try:
@@ -135,7 +135,7 @@ async def one_round(
         lambda: api.refresh(service),
         lambda found: found.state == "active" and found.get("currentScale") == CONTAINERS,
         what=f"round {number} (killed after {moment:.3f} s): the service is complete",
-        timeout=60,
+        timeout=120,
     )
     took = time.monotonic() - began
     containers = await api.list("container", {"stackId": stack.id, "removed_null": 1})
@@ -143,7 +143,7 @@ async def one_round(
     print(f"round {number}: killed after {moment:.3f} s, complete {took:.2f} s after the death")
     await api.delete(stack)
     await eventually(
-        lambda: leftovers(hosts), lambda left: not left, what=f"round {number}: the hosts are empty again", timeout=60
+        lambda: leftovers(hosts), lambda left: not left, what=f"round {number}: the hosts are empty again", timeout=120
     )
 
 

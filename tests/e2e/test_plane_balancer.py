@@ -63,8 +63,8 @@ async def _status(session: aiohttp.ClientSession, url: str) -> int:
 
 async def _deployed(plane: Plane, scale: int) -> list[str]:
     """The stack with so many containers behind the balancer; returns the balancer's addresses."""
-    await plane.drover("up", "-d", *_files(plane, "1", scale), timeout=120)
-    await plane.until_running("front/web", scale, timeout=120)
+    await plane.drover("up", "-d", *_files(plane, "1", scale), timeout=180)
+    await plane.until_running("front/web", scale, timeout=180)
     await plane.until_running("front/lb", len(plane.hosts))
     urls = [f"http://{host.address}:{_PORT}/hostname" for host in plane.hosts]
     async with aiohttp.ClientSession() as session:
@@ -75,7 +75,7 @@ async def _deployed(plane: Plane, scale: int) -> list[str]:
             lambda: asyncio.sleep(0.2, len(load.answers)),
             lambda seen: seen == scale,
             what=f"all {scale} containers answer through the balancer",
-            timeout=60,
+            timeout=120,
         )
     return urls
 
@@ -87,7 +87,7 @@ async def test_a_rolling_upgrade_loses_no_request(plane: Plane) -> None:
         await asyncio.sleep(2)
         files = _files(plane, "2", 10)
         await plane.drover("up", "-d", "-u", "--batch-size", "1", "--interval", "200", *files, timeout=300)
-        await plane.drover("up", "-d", "-c", *files, timeout=120)
+        await plane.drover("up", "-d", "-c", *files, timeout=180)
         await asyncio.sleep(2)
     print(load)
     new = await plane.until_running("front/web", 10)
@@ -100,10 +100,10 @@ async def test_scaling_loses_no_request(plane: Plane) -> None:
     async with Load(urls, _RATE) as load:
         await asyncio.sleep(1)
         await plane.drover("scale", "-w", "front/web=20", timeout=180)
-        await plane.until_running("front/web", 20, timeout=120)
+        await plane.until_running("front/web", 20, timeout=180)
         await asyncio.sleep(5)
         await plane.drover("scale", "-w", "front/web=2", timeout=180)
-        await plane.until_running("front/web", 2, timeout=120)
+        await plane.until_running("front/web", 2, timeout=180)
         await asyncio.sleep(2)
     print(load)
     assert len(load.answers) == 20

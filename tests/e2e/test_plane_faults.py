@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -21,36 +22,35 @@ pytestmark = [
     pytest.mark.parametrize("planes", ["VXLAN"], indirect=True, ids=["vxlan"]),
 ]
 
-_TALK = "while :; do echo .; sleep 0.1; done | nc {peer} 7001"
-_LONGEST_SILENCE = 1.5
-"""Seconds between two lines of a conversation that counts as undisturbed: retransmission included."""
-_RETURN_SECONDS = 10.0
+_TALK = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.1; done | nc {peer} 7001"
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A TCP connection between containers on two hosts over which a line is sent every tenth of a second."""
+    """A TCP connection between containers on two hosts over which a number is sent every tenth of a second."""
 
     plane: Plane
     listener: EngineContainer
-    speaker: EngineContainer
 
-    async def silences(self) -> tuple[float, int]:
-        """The longest pause so far, in seconds, and how many lines arrived."""
-        times = [float(line) for line in (await self.plane.sh(self.listener, "cat /tmp/heard")).split()]
-        pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
-        return max([*pauses, _uptime() - times[-1]]), len(times)
+    async def heard(self) -> list[tuple[int, float]]:
+        """Each number that arrived, and when, in seconds of the machine's uptime. Needs no engine."""
+        host = self.plane.host(self.listener.host)
+        text = await host.run("cat", f"/proc/{self.listener.pid}/root/tmp/heard")
+        return [(int(number), float(at)) for number, at in (line.split() for line in text.splitlines())]
 
-
-def _uptime() -> float:
-    """The clock that containers share with their machine."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    async def goes_on(self) -> None:
+        """What is said from now on arrives, over the connection of the first moment, and nothing was lost."""
+        before = len(await self.heard())
+        heard = await eventually(self.heard, lambda heard: len(heard) > before + 10, what="the conversation goes on")
+        assert [number for number, _ in heard] == list(range(1, len(heard) + 1)), "lines were lost"
+        pause, after = max((later - earlier, n) for (n, earlier), (_, later) in itertools.pairwise(heard))
+        print(f"the conversation of {len(heard)} lines paused for {pause:.1f} s at most, after line {after}")
 
 
 @pytest.fixture
 async def conversation(plane: Plane) -> Conversation:
     # What ends its input, nc tells the other side, and that side's nc takes it for the end of everything.
-    hear = "while read line; do cut -d' ' -f1 /proc/uptime >> /tmp/heard; done"
+    hear = "while read line; do echo $$line $$(cut -d' ' -f1 /proc/uptime) >> /tmp/heard; done"
     listen = f"sleep 100000 | nc -l -p 7001 | {hear}; exec sleep 100000"
     await plane.up("talk", {"peer": plane.shell(listen, **GLOBAL), "caller": plane.shell(**GLOBAL)})
     peers = await plane.until_running("talk/peer", 3)
@@ -60,13 +60,12 @@ async def conversation(plane: Plane) -> Conversation:
     speaker = next(each for each in callers if each.host == "host2")
     script = _TALK.format(peer=addresses[listener.name])
     await plane.host("host2").run("docker", "exec", "-d", speaker.id, "sh", "-c", script)
-    talk = Conversation(plane, listener, speaker)
     await eventually(
         lambda: plane.sh(listener, "cat /tmp/heard 2>/dev/null | wc -l"),
         lambda lines: int(lines) > 5,
         what="the conversation has begun",
     )
-    return talk
+    return Conversation(plane, listener)
 
 
 async def _everything_works(plane: Plane) -> bool:
@@ -77,7 +76,7 @@ async def _everything_works(plane: Plane) -> bool:
     for caller in callers:
         for peer in peers:
             try:
-                said = await plane.sh(caller, f"ping -c 1 -W 1 {peer.name} || echo lost", timeout=8)
+                said = await plane.sh(caller, f"ping -c 1 -W 1 {peer.name} || echo lost", timeout=20)
             except Exception:
                 return False
             if "lost" in said or "bad address" in said:
@@ -85,11 +84,9 @@ async def _everything_works(plane: Plane) -> bool:
     return True
 
 
-async def _restored(plane: Plane, began: float) -> float:
-    await eventually(
-        lambda: _everything_works(plane), lambda works: works, what="names and addresses work again", timeout=40
-    )
-    return time.monotonic() - began
+async def _restored(plane: Plane, began: float) -> None:
+    await eventually(lambda: _everything_works(plane), bool, what="names and addresses work again", timeout=180)
+    print(f"names and addresses work {time.monotonic() - began:.1f} s later")
 
 
 @pytest.mark.parametrize(
@@ -104,64 +101,55 @@ async def _restored(plane: Plane, began: float) -> float:
 )
 async def test_a_program_of_the_host_dies(plane: Plane, conversation: Conversation, service: str) -> None:
     before = {each.identity for each in await plane.on_engines("talk")}
-    for host in ("host1", "host2"):
-        await plane.engines.kill(await plane.system_container(host, service))
+    victims = [await plane.system_container(host, service) for host in ("host1", "host2")]
+    for victim in victims:
+        await plane.engines.kill(victim)
     began = time.monotonic()
-    await asyncio.sleep(1)
-    for host in ("host1", "host2"):
-        await eventually(
-            lambda host=host: _runs(plane, host, service), lambda runs: runs, what=f"{service} is back", timeout=30
-        )
+    for victim in victims:
+        await eventually(partial(_is_back, plane, service, victim), bool, what=f"{service} is back on {victim.host}")
     back = time.monotonic()
-    seconds = await _restored(plane, back)
-    print(f"{service}: back after {back - began:.1f} s, restored {seconds:.1f} s later")
-    assert seconds < _RETURN_SECONDS
-    pause, _lines = await conversation.silences()
-    assert pause < _LONGEST_SILENCE, f"the conversation paused for {pause:.1f} s"
+    print(f"{service}: back after {back - began:.1f} s")
+    await _restored(plane, back)
+    await conversation.goes_on()
     assert {each.identity for each in await plane.on_engines("talk")} == before, "user containers were touched"
 
 
-async def _runs(plane: Plane, host: str, service: str) -> bool:
+async def _is_back(plane: Plane, service: str, victim: EngineContainer) -> bool:
+    """Whether the container that was killed runs again, or another in its place."""
     with contextlib.suppress(AssertionError):
-        await plane.system_container(host, service)
-        return True
+        return (await plane.system_container(victim.host, service)).identity != victim.identity
     return False
 
 
 async def test_the_agent_dies(plane: Plane, conversation: Conversation) -> None:
     await plane.host("host1").kill_agent()
-    await asyncio.sleep(2)
-    assert await _everything_works(plane)
+    await eventually(lambda: _everything_works(plane), bool, what="the data plane works without an agent")
+    await conversation.goes_on()
     began = time.monotonic()
     await plane.join(plane.host("host1"))
-    assert await _restored(plane, began) < _RETURN_SECONDS
-    pause, _lines = await conversation.silences()
-    assert pause < _LONGEST_SILENCE
+    await _restored(plane, began)
+    await conversation.goes_on()
 
 
 async def test_the_server_dies(plane: Plane, conversation: Conversation) -> None:
     await plane.lab.kill_server()
-    await asyncio.sleep(3)
-    assert await _everything_works(plane), "the data plane needs no server"
+    await eventually(lambda: _everything_works(plane), bool, what="the data plane works without a server")
+    await conversation.goes_on()
     began = time.monotonic()
     await plane.lab.start_server()
     await plane.up("after", {"one": plane.shell()})
-    assert await _restored(plane, began) < _RETURN_SECONDS + 10
-    pause, _lines = await conversation.silences()
-    assert pause < _LONGEST_SILENCE
+    await _restored(plane, began)
+    await conversation.goes_on()
 
 
 async def test_the_engine_dies(plane: Plane, conversation: Conversation) -> None:
     """Containers talk on without dockerd; when it returns it ends those it lost, and the services bring them back."""
     await plane.host("host1").kill_engine()
-    await asyncio.sleep(3)
-    heard = await plane.host("host1").run("cat", f"/proc/{conversation.listener.pid}/root/tmp/heard")
-    assert _uptime() - float(heard.split()[-1]) < _LONGEST_SILENCE
+    await conversation.goes_on()
     began = time.monotonic()
     await plane.host("host1").start_engine()
-    await plane.until_ready(90)
-    seconds = await _restored(plane, began)
-    print(f"dockerd: everything restored {seconds:.1f} s after its return")
+    await plane.until_ready()
+    await _restored(plane, began)
 
 
 async def test_a_host_that_was_cut_off_comes_back_as_it_was(plane: Plane, conversation: Conversation) -> None:
@@ -176,10 +164,10 @@ async def test_a_host_that_was_cut_off_comes_back_as_it_was(plane: Plane, conver
         lambda: plane.of_service("many/web"),
         lambda found: len(found) == 6 and all(each.running for each in found),
         what="six containers, no more and no fewer",
-        timeout=60,
+        timeout=180,
     )
-    await plane.until_agreed("many", timeout=60)
-    await plane.until_ready(90)
+    await plane.until_agreed("many")
+    await plane.until_ready()
     await _restored(plane, began)
     kept = len(before & {each.identity for each in after})
     print(f"settled {time.monotonic() - began:.1f} s after the cable was back; {kept} of 6 containers are the same")

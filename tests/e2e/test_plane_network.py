@@ -1,13 +1,17 @@
 """Every container has an address and a name that work on every host, and nowhere else."""
 
 import asyncio
+import contextlib
 import itertools
 import re
 import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
 
+from lab import LabHost
 from tests.e2e.engines import EngineContainer
 from tests.e2e.plane import Plane
 from tests.e2e.waiting import eventually
@@ -38,10 +42,10 @@ async def test_every_container_reaches_every_other_by_address_and_by_name(plane:
     hostnames = {each.name: each.details["Config"]["Hostname"] for each in servers}
     for client, server in itertools.product(clients, servers):
         for place in (addresses[server.name], server.name, f"{server.name}.rancher.internal"):
-            answer = await plane.sh(client, f"timeout 5 wget -q -O - http://{place}/")
+            answer = await plane.sh(client, f"timeout 30 wget -q -O - http://{place}/")
             assert answer.strip() == hostnames[server.name], f"{client.name} asked {server.name} as {place}"
     for client, name in itertools.product(clients, ("web", "web.shop", "web.shop.rancher.internal")):
-        assert (await plane.sh(client, f"timeout 5 wget -q -O - http://{name}/")).strip() in hostnames.values()
+        assert (await plane.sh(client, f"timeout 30 wget -q -O - http://{name}/")).strip() in hostnames.values()
         found = set(_ADDRESS.findall(await plane.sh(client, f"nslookup {name}.")))
         if name.endswith("internal"):
             assert found == set(addresses.values())
@@ -55,7 +59,7 @@ async def test_ten_megabytes_arrive_intact_both_ways(plane: Plane) -> None:
     for one, other in itertools.permutations(peers, 2):
         sent = (await plane.sh(other, "sha256sum < /tmp/data")).split()[0]
         got = await plane.sh(
-            one, f"timeout 10 wget -q -O - http://{addresses[other.name]}:8000/data | sha256sum", timeout=60
+            one, f"timeout 60 wget -q -O - http://{addresses[other.name]}:8000/data | sha256sum", timeout=90
         )
         assert got.split()[0] == sent, f"{other.name} -> {one.name}"
 
@@ -73,13 +77,13 @@ async def test_a_listening_container_is_reached_without_publishing_anything(plan
     (listener,) = await plane.until_running("plain/listener", 1)
     caller = next(each for each in await plane.until_running("plain/caller", 3) if each.host != listener.host)
     assert listener.host_config["PortBindings"] in (None, {})
-    assert (await plane.sh(caller, "nc -w 5 listener 7000 < /dev/null")).strip() == "from afar"
+    assert (await plane.sh(caller, "nc -w 30 listener 7000 < /dev/null")).strip() == "from afar"
 
 
 async def test_the_network_is_there_before_the_first_instruction(plane: Plane) -> None:
     """A program that asks once, at once, and never again."""
     await _web_on_every_host(plane)
-    first = "timeout 5 wget -q -O /dev/null http://web.shop/ && echo reached || echo lost; ip -4 addr show eth0"
+    first = "timeout 20 wget -q -O /dev/null http://web.shop/ && echo reached || echo lost; ip -4 addr show eth0"
     await plane.up("early", {"bird": plane.shell(f"{first}; exec sleep 100000")}, {"bird": 6})
     for each in await plane.until_running("early/bird", 6):
         said = await eventually(
@@ -104,15 +108,17 @@ async def test_environments_do_not_reach_each_other(planes: tuple[Plane, Plane],
 
 
 _CAPTURE = """
-import socket, sys, time
-marker, seconds = sys.argv[1].encode(), float(sys.argv[2])
+import select, socket, sys
+marker = sys.argv[1].encode()
 tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-tap.bind(("eth0", 0)); tap.settimeout(0.2)
+tap.bind(("eth0", 0))
+print("listening", flush=True)
 clear = esp = vxlan = 0
-end = time.monotonic() + seconds
-while time.monotonic() < end:
-    try: frame = tap.recv(65535)
-    except TimeoutError: continue
+while True:
+    # The end is heard only when every frame has been looked at.
+    ready = select.select([tap, sys.stdin], [], [])[0]
+    if tap not in ready: break
+    frame = tap.recv(65535)
     clear += marker in frame
     if frame[12:14] == b"\\x08\\x00" and frame[23] == 17:
         ports = frame[34:36], frame[36:38]
@@ -120,6 +126,30 @@ while time.monotonic() < end:
         vxlan += (4789).to_bytes(2, "big") in ports
 print(clear, esp, vxlan)
 """
+
+
+@contextlib.asynccontextmanager
+async def _captured(host: LabHost, marker: str) -> AsyncIterator[list[int]]:
+    """Looks at what passes the host's cable during the block.
+
+    Filled at its end: how many frames showed the marker, how many were of encrypted UDP, and how many of VXLAN.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *host.command(sys.executable, "-c", _CAPTURE, marker), stdin=PIPE, stdout=PIPE
+    )
+    counts: list[int] = []
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(60):
+            assert await process.stdout.readline() == b"listening\n"
+        yield counts
+        async with asyncio.timeout(60):
+            told, _ = await process.communicate(b"")
+        counts += map(int, told.split())
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_what_is_said_between_hosts_is_hidden_by_encryption_alone(
@@ -133,11 +163,10 @@ async def test_what_is_said_between_hosts_is_hidden_by_encryption_alone(
     client = clients[0]
     server = next(each for each in servers if each.host != client.host)
     marker = "X-Marker-that-nobody-else-sends"
-    capture = asyncio.create_task(plane.host(client.host).run(sys.executable, "-c", _CAPTURE, marker, "4", timeout=20))
-    await asyncio.sleep(1)
-    for _ in range(5):
-        await plane.sh(client, f"timeout 5 wget -q -O - --header '{marker}: 1' http://{addresses[server.name]}/")
-    clear, esp, vxlan = map(int, (await capture).split())
+    async with _captured(plane.host(client.host), marker) as counts:
+        for _ in range(5):
+            await plane.sh(client, f"timeout 30 wget -q -O - --header '{marker}: 1' http://{addresses[server.name]}/")
+    clear, esp, vxlan = counts
     if encrypted:
         assert (clear, vxlan) == (0, 0), f"{clear} frames with the marker, {vxlan} of VXLAN"
         assert esp > 10

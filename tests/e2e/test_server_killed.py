@@ -27,7 +27,7 @@ async def test_a_deployment_survives_the_death_of_the_server(cluster: Cluster, s
         await cluster.lab.kill_server()
         at_the_kill = len(await cluster.on_engines("tough"))
         await cluster.lab.start_server()
-        output, _ = await asyncio.wait_for(client.communicate(), 60)
+        output, _ = await asyncio.wait_for(client.communicate(), 120)
     finally:
         if client.returncode is None:
             client.kill()
@@ -37,7 +37,7 @@ async def test_a_deployment_survives_the_death_of_the_server(cluster: Cluster, s
         # A request of it met the closed door. Said again, it asks only for what is missing.
         assert "cannot reach" in output.decode(), output.decode()
         await cluster.up("tough", services, {"worker": WORKERS, "app": 2})
-    real = await cluster.until_agreed("tough", timeout=90)
+    real = await cluster.until_agreed("tough", timeout=180)
     assert Counter(each.service for each in real) == {
         "tough/worker": WORKERS,
         "tough/app": 2,
@@ -55,7 +55,7 @@ def assert_unique(values: list[tuple[str, str]]) -> None:
 
 async def activation_began(cluster: Cluster) -> None:
     """Return when the first service of the stack leaves the state that it was created in."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             stack = await cluster.api.find("stack", {"name": "tough", "removed_null": 1})
             if stack is not None:
@@ -73,7 +73,7 @@ async def test_a_server_that_was_away_learns_what_happened(cluster: Cluster) -> 
     await cluster.engines.kill(killed)
     await cluster.engines.remove(removed)
     await cluster.lab.start_server()
-    after = await cluster.until_agreed("away", timeout=60)
+    after = await cluster.until_agreed("away", timeout=180)
     assert [each.index for each in sorted(after, key=lambda each: each.index)] == [1, 2, 3, 4, 5, 6]
     unchanged = {each.identity for each in before if each not in (killed, removed)}
     assert unchanged <= {each.identity for each in after}

@@ -44,7 +44,7 @@ async def deploy_shop(cluster: Cluster) -> None:
         "shop/rancher-compose.yml",
         {"front": {"scale": 2}, "app": {"scale": 2}, "cache": {"scale": 1}, "eastern": {"scale": 2}},
     )
-    await cluster.drover("up", "-d", "-s", "shop", "-f", services, "-f", more, "--rancher-file", scales, timeout=90)
+    await cluster.drover("up", "-d", "-s", "shop", "-f", services, "-f", more, "--rancher-file", scales, timeout=180)
 
 
 async def get_text(url: str) -> str:

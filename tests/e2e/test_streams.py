@@ -68,7 +68,7 @@ async def test_logs_are_followed_through_the_server(cluster: Cluster, outsider: 
     try:
         assert follower.stdout is not None
         lines: list[str] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(lines) < 20:
                 lines.append((await follower.stdout.readline()).decode())
     finally:
@@ -104,7 +104,7 @@ import asyncio, sys, aiohttp
 async def main(address, number):
     async with aiohttp.ClientSession() as session, session.ws_connect(address) as socket:
         for _ in range(number):
-            print((await socket.receive_str(timeout=20)).strip())
+            print((await socket.receive_str(timeout=60)).strip())
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
@@ -118,5 +118,5 @@ async def samples(
     assert isinstance(access, Resource)
     address = with_query(websocket_url(access.text("url")), [("token", access.text("token"))])
     assert cluster.lab.gateway in address
-    said = await run(*outsider.prefix, sys.executable, "-c", _LISTEN, address, str(number), timeout=60)
+    said = await run(*outsider.prefix, sys.executable, "-c", _LISTEN, address, str(number), timeout=120)
     return [json.loads(line) for line in said.splitlines()]

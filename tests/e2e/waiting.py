@@ -1,4 +1,8 @@
-"""Waiting for something to become true, and saying what was seen instead when it does not."""
+"""Waiting for something to become true, and saying what was seen instead when it does not.
+
+Time-outs are generous, because they cost nothing where all is well and a busy machine is no fault: how long something
+takes is printed, and measured by the benches.
+"""
 
 import asyncio
 import time
@@ -11,7 +15,7 @@ _PAUSE = 0.1
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T]], wanted: Callable[[T], object], *, what: str, timeout: float = 30.0
+    look: Callable[[], Awaitable[T]], wanted: Callable[[T], object], *, what: str, timeout: float = 60.0
 ) -> T:
     """Look until `wanted` holds for what is seen, and return it; fails with the last thing seen."""
     deadline = time.monotonic() + timeout

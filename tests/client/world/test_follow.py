@@ -22,7 +22,7 @@ HOST = Host(uuid="h1", name="one")
 WEB = Container(uuid="c1", name="web-1", state="running")
 STOPPED = msgspec.structs.replace(WEB, state="stopped")
 BASE = Full(epoch="e", revision=1, objects=(Environment(uuid="env"), HOST, WEB), host="h1")
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 def at_once() -> Backoff:
@@ -231,3 +231,22 @@ async def test_a_foreign_service_is_read_by_its_tree() -> None:
         delta = await anext(deltas)
         assert [before for before, after in delta.of("container") if after is None] == [container]
     assert foreign.polls[0] == {"wait": "true", "value": "v1", "maxWait": "5"}
+
+
+async def test_memory_is_tidied_up_after_everything_not_after_each_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    settled: list[int] = []
+    world = World()
+    monkeypatch.setattr("drover.client.world.follow.LARGE_FRAME", len(encode_frame(BASE)))
+    monkeypatch.setattr("drover.client.world.follow.settle", lambda: settled.append(world.revision))
+    changes: list[Frame | bytes | int] = [
+        Change(epoch="e", since=number, revision=number + 1, changed=(each,))
+        for number, each in enumerate((STOPPED, WEB, STOPPED), 1)
+    ]
+    async with (
+        asyncio.timeout(SECONDS),
+        Service([BASE, *changes]).running() as address,
+        aclosing(follow(address, world, backoff=at_once())) as deltas,
+    ):
+        for _ in range(4):
+            await anext(deltas)
+    assert settled == [1]

@@ -71,7 +71,7 @@ async def sites(count: int, *, port: int, first: int = 1, delay: float = 0.0) ->
 async def get(port: int, path: str = "/", host: str = "example.com", *, extra: str = "") -> tuple[int, str]:
     """Status and body of a request; (0, reason) when there is no answer."""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{extra}Connection: close\r\n\r\n".encode())

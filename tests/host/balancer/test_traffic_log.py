@@ -45,7 +45,7 @@ async def test_haproxys_own_lines(tmp_path: Path, capsys: pytest.CaptureFixture[
         custom = f"frontend {port}\n log 127.0.0.1:{log} local0 debug\n option httplog"
         await proxy.apply(simple(port, [Server(farm[0].address, target)], custom=custom), NOTHING)
         assert (await get(port, "/seen"))[0] == 200
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             shown = ""
             while "GET /seen" not in shown:
                 await asyncio.sleep(0.01)

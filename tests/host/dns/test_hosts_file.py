@@ -96,7 +96,7 @@ async def test_it_follows_the_environment(tmp_path: Path) -> None:
     address = f"http://127.0.0.1:{runner.addresses[0][1]}"
     running = asyncio.create_task(HostsFile(HostsFileSettings(metadata_address=address, file=path)).run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not path.exists() or "172.16.0.3\tthird" not in path.read_text():
                 await asyncio.sleep(0.01)
     finally:

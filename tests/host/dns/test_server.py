@@ -37,7 +37,7 @@ class Client:
 
     async def ask(self, name: str, *, tcp: bool = False) -> dns.message.Message:
         query = dns.message.make_query(name, "A")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             raw = await (self._tcp(query.to_wire()) if tcp else self._udp(query.to_wire()))
         reply = dns.message.from_wire(raw)
         assert query.is_response(reply)
@@ -213,7 +213,7 @@ default:
         names = names_of(container("one", "10.42.0.1"))
         path = tmp_path / "etc" / "answers.json"
         writing = asyncio.create_task(dump.keep_written(path, names.shared, ()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not path.exists():
                 await asyncio.sleep(0.005)
         writing.cancel()
@@ -233,7 +233,7 @@ async def test_the_program_serves_reloads_and_ends(tmp_path: Path) -> None:
     )  # fmt: skip
     try:
         client = Client(port)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert addresses(await _when_up(client, "web")) == ["10.42.0.1"]
             path.write_text("default: {a: {web.rancher.internal.: {answer: [10.42.0.2]}}}")
             program.send_signal(signal.SIGHUP)

@@ -106,7 +106,7 @@ def backend(name: str, fake: Fake, line: str, options: str = "") -> str:
 
 
 async def _until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not reached():
             await asyncio.sleep(0.01)
 

@@ -77,7 +77,7 @@ async def reporting(server: Server, root: str = "/v2-beta", clock: Clock | None 
 
 
 async def until(reached: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not reached():
             await asyncio.sleep(0.002)
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 async def until(reached: object) -> None:
     assert callable(reached)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not reached():
             await asyncio.sleep(0.002)
 

@@ -32,7 +32,7 @@ class WorldServer:
 
     async def until_connected(self, count: int) -> None:
         """Wait for the `count`th connection."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.asked) < count or not self._sockets:
                 await asyncio.sleep(0.005)
 

@@ -29,7 +29,7 @@ async def test_it_is_added_once_to_a_network_of_its_own() -> None:
         "unshare", "--net", "sh", "-c", steps,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[3],
     )  # fmt: skip
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         output, _ = await process.communicate(_TWICE.encode())
     [link] = msgspec.json.decode(output)
     assert [(each["local"], each["prefixlen"]) for each in link["addr_info"]] == [("169.254.169.250", 32)]

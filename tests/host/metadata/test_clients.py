@@ -19,7 +19,7 @@ from tests.host.metadata.shop import ALONE, OBJECTS, full, shop_world
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 def flattened(prefix: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,7 @@ from tests.host.metadata.shop import WEB_1, full
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 15.0
+SECONDS = 60.0
 STOPPED = msgspec.structs.replace(WEB_1, state="stopped")
 
 

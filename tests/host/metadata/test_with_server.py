@@ -19,7 +19,7 @@ from tests.server.api.channels.world_rows import METADATA, agent_of, change, con
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 __all__ = ["wire"]
 

@@ -26,7 +26,7 @@ from drover.server.store import Record
 
 pytestmark = pytest.mark.anyio
 
-_WAIT = 20.0
+_WAIT = 60.0
 GIB = 1024**3
 
 

@@ -70,7 +70,7 @@ async def test_an_upgrade_keeps_what_a_balancer_needs(owner: ApiClient, old: Api
     body = {"name": "lb", "stackId": stack, "launchConfig": {"ports": ["80:80"]}, "lbConfig": {"portRules": []}}
     made = (await owner.post("loadbalancerservices", body)).json
     number = int(made["id"].removeprefix("1s"))
-    await context.watch.until("service", number, lambda row: row is not None and row.state == "inactive", timeout=5)
+    await context.watch.until("service", number, lambda row: row is not None and row.state == "inactive", timeout=60)
     strategy = {"inServiceStrategy": {"launchConfig": {"imageUuid": f"docker:{STANDARD}", "labels": {"a": "b"}}}}
     answer = await owner.post(f"loadbalancerservices/{made['id']}", strategy, query={"action": "upgrade"})
     assert answer.status == 202, answer.json

@@ -79,7 +79,7 @@ async def test_preferences_are_unique(admin: ApiClient) -> None:
 async def test_a_process_tells_its_story(owner: ApiClient, admin: ApiClient, context: Context) -> None:
     stack = (await owner.post("stacks", {"name": "shop"})).json
     number = int(stack["id"][3:])
-    await context.watch.until("stack", number, lambda row: row is not None and row.state == "active", timeout=5)
+    await context.watch.until("stack", number, lambda row: row is not None and row.state == "active", timeout=60)
     found = (await admin.get("processinstances", query={"processName": "stack.create"})).json["data"]
     process = next(each for each in found if each["resourceId"] == stack["id"])
     assert (process["result"], process["exitReason"]) == ("SUCCESS", "DONE")

@@ -53,7 +53,7 @@ async def test_a_pull_task_reports_every_host(tmp_path: Path) -> None:
         api = f"{server.url}/v2-beta/projects/1a5"
         async with session.post(f"{api}/registrationtokens", json={}) as response:
             token = await response.json()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while token["state"] != "active":
                 await asyncio.sleep(0.05)
                 async with session.get(token["links"]["self"]) as response:
@@ -62,7 +62,7 @@ async def test_a_pull_task_reports_every_host(tmp_path: Path) -> None:
         body = {"key": "k" * 128, "agentUriFormat": "sim://%s"}
         async with session.post(f"{server.url}/v1/register", json=body, headers=auth) as response:
             assert response.status == 201
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 async with session.get(f"{api}/hosts?state=active") as response:
                     hosts = (await response.json())["data"]
@@ -71,7 +71,7 @@ async def test_a_pull_task_reports_every_host(tmp_path: Path) -> None:
                 await asyncio.sleep(0.05)
         async with session.post(f"{api}/pulltasks", json={"image": "nginx", "mode": "all", "labels": {}}) as response:
             task = await response.json()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while task["state"] != "active":
                 await asyncio.sleep(0.05)
                 async with session.get(task["links"]["self"]) as response:

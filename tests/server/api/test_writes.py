@@ -227,7 +227,7 @@ async def test_actions_follow_the_state(owner: ApiClient, handlers: Handlers, co
 
     made = (await owner.post("containers", {"imageUuid": "nginx"})).json
     number = int(made["id"][2:])
-    await context.watch.until("instance", number, lambda row: row is not None and row.state == "stopped", timeout=5)
+    await context.watch.until("instance", number, lambda row: row is not None and row.state == "stopped", timeout=60)
     stopped = (await owner.get(made["links"]["self"])).json
     assert "start" in stopped["actions"]
     assert "execute" not in stopped["actions"]
@@ -267,22 +267,22 @@ async def test_an_update_runs_its_process_only_where_a_field_asks_for_it(
         await owner.post("services", {"name": "web", "stackId": stack, "launchConfig": {"imageUuid": "docker:nginx"}})
     ).json
     number = int(made["id"][2:])
-    await context.watch.until("service", number, lambda row: row is not None and row.state == "inactive", timeout=5)
+    await context.watch.until("service", number, lambda row: row is not None and row.state == "inactive", timeout=60)
     described = await owner.put(made["links"]["self"], {"description": "shop", "launchConfig": {"imageUuid": "other"}})
     assert (described.status, described.json["state"]) == (200, "inactive")
     assert described.json["launchConfig"]["imageUuid"] == "docker:nginx"
     scaled = await owner.put(made["links"]["self"], {"scale": 3})
     assert scaled.json["state"] == "updating-inactive"
-    await context.watch.until("service", number, lambda row: row is not None and row.state == "inactive", timeout=5)
+    await context.watch.until("service", number, lambda row: row is not None and row.state == "inactive", timeout=60)
     assert old == [{"scale": 1}]
 
 
 async def test_removing_twice(owner: ApiClient, context: Context) -> None:
     stack = await new_stack(owner)
     number = int(stack[3:])
-    await context.watch.until("stack", number, lambda row: row is not None and row.state == "active", timeout=5)
+    await context.watch.until("stack", number, lambda row: row is not None and row.state == "active", timeout=60)
     assert (await owner.delete(f"stacks/{stack}")).json["state"] == "removing"
-    await context.watch.until("stack", number, lambda row: row is not None and row.state == "removed", timeout=5)
+    await context.watch.until("stack", number, lambda row: row is not None and row.state == "removed", timeout=60)
     assert code(await owner.delete(f"stacks/{stack}")) == (405, "Method not allowed", None)
     assert (await owner.get(f"stacks/{stack}")).json["state"] == "removed"
 
@@ -293,7 +293,7 @@ async def test_a_running_container_is_stopped_before_it_is_removed(owner: ApiCli
     await context.store.commit(changes)
     answer = await owner.delete(f"containers/1i{row.id}")
     assert (answer.status, answer.json["state"]) == (200, "stopping")
-    await context.watch.until("instance", row.id, lambda row: row is not None and row.state == "removed", timeout=5)
+    await context.watch.until("instance", row.id, lambda row: row is not None and row.state == "removed", timeout=60)
 
 
 async def test_several_containers_at_once(owner: ApiClient) -> None:

@@ -23,5 +23,5 @@ async def test_whoever_schedules_a_process_may_name_its_successor(
     host = changes.insert("host", {"kind": "host", "state": "active", "accountId": 5})
     engine.schedule(changes, "host.deactivate", host, {CHAIN_TO: "host.remove"})
     await store.commit(changes)
-    await Watch(store).until("host", host.id, lambda row: row is not None and row.state == "removed", timeout=5)
+    await Watch(store).until("host", host.id, lambda row: row is not None and row.state == "removed", timeout=60)
     assert removed == [{}]

@@ -34,7 +34,7 @@ async def create_container(store: Store, engine: Engine, **values: Any) -> Recor
 
 
 async def until(watch: Watch, record: Record, state: str) -> Record:
-    found = await watch.until(record.type, record.id, lambda r: r is not None and r.state == state, timeout=5)
+    found = await watch.until(record.type, record.id, lambda r: r is not None and r.state == state, timeout=60)
     assert found is not None
     return found
 

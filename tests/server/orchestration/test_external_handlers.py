@@ -61,7 +61,7 @@ async def serve(context: Context, topic: str, answer: Answer) -> None:
 
 
 async def until(context: Context, record: Record, state: str) -> Record:
-    found = await context.watch.until(record.type, record.id, lambda r: r is not None and r.state == state, timeout=5)
+    found = await context.watch.until(record.type, record.id, lambda r: r is not None and r.state == state, timeout=60)
     assert found is not None
     return found
 

@@ -114,7 +114,7 @@ async def test_tables_are_repaired_by_the_program_that_starts(hosts: Underlay, t
         first, second, _ = hosts.nodes
         program = hosts.programs[0]
         program.send_signal(signal.SIGKILL)
-        program.wait(timeout=5)
+        program.wait(timeout=60)
         assert pings(first.container, second.container_ip), "the kernel goes on without the program"
         first.in_router("ip", "route", "del", f"{second.container_ip}/32", "dev", "vtep1042")
         first.in_router("ip", "route", "add", "10.42.99.99/32", "dev", "vtep1042")

@@ -243,7 +243,7 @@ class Underlay:
         for process in self.programs:
             if process.poll() is None:
                 process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=60)
         for node in self.nodes:
             for name in (node.router, node.container, node.host):
                 for pid in sh("ip", "netns", "pids", name, check=False).split():

@@ -16,7 +16,7 @@ from drover.server.app import ServerSettings, serving
 from drover.server.assembly import Assembly
 from tests.server.data_dirs import prepare
 
-_WAIT = 30.0
+_WAIT = 60.0
 
 
 @dataclass

@@ -20,7 +20,7 @@ from tests.server.api.channels.world_rows import METADATA, agent_of, change, con
 
 pytestmark = pytest.mark.anyio
 
-_WAIT = 20.0
+_WAIT = 60.0
 
 
 async def metadata_container(wire: Wire, uuid: str = "m-1", **values: Any) -> tuple[Record, Agent]:

@@ -20,7 +20,7 @@ from tests.server.api.channels.world_rows import ENVIRONMENT, METADATA, agent_of
 
 pytestmark = pytest.mark.anyio
 
-_WAIT = 20.0
+_WAIT = 60.0
 
 
 async def refused(wire: Wire, headers: dict[str, str], query: str = "") -> int:

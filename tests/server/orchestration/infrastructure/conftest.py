@@ -19,7 +19,7 @@ from drover.simulator.model import OVERRIDES_KEY
 from tests.server.api.client import ApiClient
 from tests.server.data_dirs import prepare
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,7 @@ async def test_a_container_of_a_lost_host_is_let_go_if_it_never_ran(platform: Pl
     platform.hosting.simulated.model(host["agentId"]).connected = False
     container = await platform.plan()
     await platform.until("agent", host["agentId"], "disconnected")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await platform.reload(container)).state not in ("error", "removed"):
             await asyncio.sleep(0.02)
 

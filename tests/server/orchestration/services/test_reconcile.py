@@ -57,7 +57,7 @@ async def test_a_pass_that_loses_a_race_forgets_nobody_who_waits(world: World, m
     monkeypatch.setattr(reconciler, "take", lose_twice)
     await world.add_host()
     service = await world.create_service()
-    await world.until(service, "active", timeout=4)
+    await world.until(service, "active")
     assert lost > 2
 
 
