@@ -94,6 +94,10 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._direct = False
         self._listener.dismiss(self)
+        # Parser and connection refer to each other, and the remembered responses may be megabytes: let go of both,
+        # because the collector may be long in coming.
+        self._parser = None
+        self._memo = {}
 
     def data_received(self, data: bytes) -> None:
         if self._direct:
