@@ -2,6 +2,9 @@
 
 The server has one core, the load generator (wrk, without pipelining) the other. nginx answers every client alike and
 never has to change its mind; a static file is what an answer could cost at best. Rounds alternate.
+
+How long an answer takes is measured twice. While wrk asks for as much as it can get, that is the queue that it makes
+itself: clients by rate. What a host's containers see is an answer at a load that leaves the server time (`http_load`).
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ import re
 import resource
 import shutil
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+import msgspec
 
 from bench.metadata_world import MetadataWorld
 from bench.options import Options
@@ -41,19 +46,20 @@ _MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What is asked again and again, by so many clients."""
+    """What is asked again and again, by so many clients: as often as they can, and ``steady`` times a second."""
 
     name: str
     path: str
     accept: str
     clients: int
     goal: Goal
+    steady: int = 0
 
 
 _QUESTIONS = (
-    _Question("a short text", "/latest/self/container/name", "*/*", 32, at_least(50_000)),
-    _Question("`self` as JSON", "/latest/self", "application/json", 32, at_least(40_000)),
-    _Question("`containers` as JSON", "/latest/containers", "application/json", 4, at_least(200)),
+    _Question("a short text", "/latest/self/container/name", "*/*", 32, at_least(50_000), 10_000),
+    _Question("`self` as JSON", "/latest/self", "application/json", 32, at_least(40_000), 10_000),
+    _Question("`containers` as JSON", "/latest/containers", "application/json", 4, at_least(200), 100),
 )
 
 
@@ -66,18 +72,33 @@ class _Load:
     micros: float
 
 
+class _Latency(msgspec.Struct, frozen=True):
+    """At a steady load, in milliseconds."""
+
+    p50: float
+    p99: float
+
+
 @dataclass(slots=True)
 class _Samples:
     ours: list[_Load] = field(default_factory=list)
     theirs: list[_Load] = field(default_factory=list)
+    our_latency: list[_Latency] = field(default_factory=list)
+    their_latency: list[_Latency] = field(default_factory=list)
     size: int = 0
+
+    def of_ours(self) -> tuple[list[_Load], list[_Latency]]:
+        return self.ours, self.our_latency
+
+    def of_theirs(self) -> tuple[list[_Load], list[_Latency]]:
+        return self.theirs, self.their_latency
 
 
 async def run(options: Options) -> list[Result]:
     missing = [package for program, package in (("wrk", "wrk"), ("nginx", "nginx-light")) if not shutil.which(program)]
     if missing:
         return [Result(bench=NAME, title=TITLE, skipped=f"needs the Debian packages {', '.join(missing)}")]
-    rounds, seconds = (1, 1) if options.quick else (5, 5)
+    rounds, seconds = (1, 1) if options.quick else (5, 3)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else max(soft, 65536), hard))
     work = options.work / NAME
@@ -93,8 +114,9 @@ async def run(options: Options) -> list[Result]:
                 for question, found in samples.items():
                     mine, rival = (ours, port, question.path), (nginx, nginx_port, f"{question.path}/index")
                     for each in (mine, rival) if number % 2 == 0 else (rival, mine):
-                        kept = found.ours if each is mine else found.theirs
-                        kept.append(await _load(*each, question, seconds))
+                        loads, latencies = found.of_ours() if each is mine else found.of_theirs()
+                        loads.append(await _load(*each, question, seconds))
+                        latencies.append(await _latency(each[1], each[2], question, 1 if options.quick else 2))
         changing = await _while_changing(world, ours, port, seconds)
         per_change = await _changes(world, ours, 50 if options.quick else 500)
         woken = [await _wake(world, port) for _ in range(rounds)]
@@ -120,7 +142,22 @@ def _rows(question: _Question, found: _Samples) -> list[Measure]:
         median_of(name, [each.rate for each in ours], "/s", goal=question.goal, note=f"{found.size:,} bytes"),
         median_of(f"{name}: CPU", [each.micros for each in ours], "µs", note=note),
         median_of(
-            f"{name}: 99th percentile", [each.slowest for each in ours], "ms", note=f"{question.clients} clients"
+            f"{name}: 99th percentile, as fast as it can",
+            [each.slowest for each in ours],
+            "ms",
+            note=f"{question.clients} clients that never pause: the queue they make",
+        ),
+        median_of(f"{name}: median at {question.steady:,}/s", [each.p50 for each in found.our_latency], "ms"),
+        median_of(
+            f"{name}: 99th percentile at {question.steady:,}/s",
+            [each.p99 for each in found.our_latency],
+            "ms",
+            goal=at_most(5.0),
+        ),
+        median_of(
+            f"{name}: nginx, 99th percentile at {question.steady:,}/s",
+            [each.p99 for each in found.their_latency],
+            "ms",
         ),
         median_of(f"{name}: nginx with a file", [each.rate for each in theirs], "/s"),
         median_of(f"{name}: nginx, CPU", [each.micros for each in theirs], "µs"),
@@ -164,6 +201,14 @@ async def _load(server: Program, port: int, path: str, question: _Question, seco
         slowest=float(slowest[1]) * _MILLISECONDS[slowest[2]],
         micros=cpu / max(1, int(completed[1])) * 1e6,
     )
+
+
+async def _latency(port: int, path: str, question: _Question, seconds: int) -> _Latency:
+    text = await _output(
+        sys.executable, "-m", "bench.http_load", str(port), path, question.accept, _CLIENT, str(seconds),
+        str(question.steady), str(question.clients), core=max(os.sched_getaffinity(0)),
+    )  # fmt: skip
+    return msgspec.json.decode(text, type=_Latency)
 
 
 async def _while_changing(world: MetadataWorld, server: Program, port: int, seconds: int) -> _Load:
