@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import ssl
 from functools import partial
 from typing import Any
 
 import aiohttp
 import pytest
 
+from drover.client.wait import in_state
+from tests.certificates import self_signed
 from tests.e2e.load import Load
 from tests.e2e.plane import Plane
 from tests.e2e.waiting import eventually
@@ -22,6 +25,7 @@ pytestmark = [
 
 _RATE = 500
 _PORT = 8088
+_NAMES = ("shop", "api")
 
 
 def _services(plane: Plane, version: str) -> dict[str, Any]:
@@ -108,3 +112,46 @@ async def test_scaling_loses_no_request(plane: Plane) -> None:
     print(load)
     assert len(load.answers) == 20
     assert not load.failures, str(load)
+
+
+async def test_a_stack_file_of_rancher_1_6_ends_tls(plane: Plane) -> None:
+    """Its image, its keys, its certificates: two names on one port, each with its own certificate and target."""
+    authorities = ssl.create_default_context()
+    for name in _NAMES:
+        certificate, key = self_signed(f"{name}.example.com")
+        created = await plane.api.create("certificate", {"name": name, "cert": certificate, "key": key})
+        await plane.api.wait(created, in_state("active"))
+        authorities.load_verify_locations(cadata=certificate)
+    rules = [
+        {"source_port": 443, "target_port": 80, "service": name, "protocol": "https", "hostname": f"{name}.example.com"}
+        for name in _NAMES
+    ]
+    balancer = {
+        "image": "rancher/lb-service-haproxy:v0.9.1",
+        "ports": ["443:443/tcp"],
+        "labels": {"io.rancher.scheduler.global": "true"},
+    }
+    compose = plane.write("secure/docker-compose.yml", {"shop": plane.web(), "api": plane.web(), "lb": balancer})
+    config = {"default_cert": "shop", "certs": ["api"], "port_rules": rules}
+    rancher = plane.write("secure/rancher-compose.yml", {"lb": {"lb_config": config}})
+    await plane.drover("up", "-d", "-s", "secure", "-f", compose, "--rancher-file", rancher, timeout=180)
+    (shop,), (api,) = await plane.until_running("secure/shop", 1), await plane.until_running("secure/api", 1)
+    for host in plane.hosts:
+        for name, target in zip(_NAMES, (shop, api), strict=True):
+            await eventually(
+                partial(_over_tls, authorities, host.address, f"{name}.example.com"),
+                lambda answer, target=target: answer == target.details["Config"]["Hostname"],
+                what=f"{name} answers on {host.name} with its own certificate",
+                timeout=120,
+            )
+
+
+async def _over_tls(authorities: ssl.SSLContext, address: str, name: str) -> str | None:
+    """What an HTTPS server answers; None as long as it does not, or not with a certificate for the name."""
+    connector = aiohttp.TCPConnector(ssl=authorities)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        try:
+            async with session.get(f"https://{address}/", server_hostname=name, headers={"Host": name}) as response:
+                return (await response.text()).strip() if response.status == 200 else None
+        except (aiohttp.ClientError, OSError):
+            return None
