@@ -58,6 +58,8 @@ def configuration(kernel: Kernel, listen: Path, *, debug: bool = False) -> str:
 charon {{
   load = {_PLUGINS[kernel.datapath]}
   make_before_break = yes
+  # A tunnel that is proven anew stands beside the old one for a while (see `renewal`).
+  reuse_ikesa = no
   ignore_acquire_ts = yes
   threads = 16
   # A dead peer is noticed after some 14 s instead of three minutes.

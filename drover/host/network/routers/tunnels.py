@@ -30,8 +30,10 @@ from drover.host.network.routers.connections import (
     host_of,
     secrets,
 )
+from drover.host.network.routers.iproute import KernelRefused
 from drover.host.network.routers.keys import Keys
 from drover.host.network.routers.probe import answers_echo
+from drover.host.network.routers.renewal import end_later, second_tunnel
 from drover.host.network.routers.vici_client import CharonGone, CharonRefused, Vici, connect
 
 log = structlog.get_logger(__name__)
@@ -57,6 +59,7 @@ class Tunnel:
     failures: int = 0
     next_attempt: float = 0.0
     attempting: bool = False
+    to_prove: bool = False
     quiet_out: int | None = None
     quiet_in: int | None = None
     backoff: Backoff = field(default_factory=lambda: Backoff(initial=1.0, maximum=60.0, floor=0.5))
@@ -101,6 +104,7 @@ class Tunnels:
         self._loaded_keys: Keys | None = None
         self._wake = asyncio.Event()
         self._wanted = asyncio.Event()
+        self._proving = asyncio.Event()
         self._attempts = asyncio.Semaphore(ATTEMPTS_AT_A_TIME)
 
     def want(self, ends: Mapping[str, Ends], own_router: str) -> None:
@@ -146,6 +150,7 @@ class Tunnels:
                     self.last_error = None
                     async with asyncio.TaskGroup() as tasks:
                         tasks.create_task(self._listen(events))
+                        tasks.create_task(self._prove_again())
                         tasks.create_task(self._work(commands, tasks, waiting))
             except* (CharonGone, CharonFailed, TimeoutError) as lost:
                 self.last_error = str(lost.exceptions[0]) or "charon did not answer in time"
@@ -221,19 +226,34 @@ class Tunnels:
                 await vici.request("unload-shared", {"id": name})
         self._loaded_keys = keys
         if self._used_key not in (None, keys.keys[0]):
-            await self._prove_again(vici)
+            for tunnel in self.tunnels.values():
+                tunnel.to_prove = tunnel.ends.active
+            self._proving.set()
         self._used_key = keys.keys[0]
         log.info("key.loaded", valid=len(keys.keys))
 
-    async def _prove_again(self, vici: Vici) -> None:
-        """Make the tunnels anew on the key that is used now; the old ones go when the new ones stand."""
-        for tunnel in list(self.tunnels.values()):
-            if tunnel.ends.active and tunnel.child is not None:
-                try:
-                    await vici.request("rekey", {"ike": tunnel.ends.name, "reauth": "yes"})
-                except CharonRefused as error:
-                    log.info("tunnel.not-renewed", peer=tunnel.ends.peer_host, reason=str(error))
-                await asyncio.sleep(1 / LOADS_A_SECOND)
+    async def _prove_again(self) -> None:
+        """Make the tunnels anew, one after the other, on the key that is used now."""
+        while True:
+            await self._proving.wait()
+            self._proving.clear()
+            async with asyncio.TaskGroup() as settling:
+                for tunnel in [each for each in self.tunnels.values() if each.to_prove]:
+                    tunnel.to_prove = False
+                    if tunnel.child is not None and not tunnel.attempting:
+                        await self._renew(tunnel, settling)
+
+    async def _renew(self, tunnel: Tunnel, settling: asyncio.TaskGroup) -> None:
+        peer = tunnel.ends.peer_host
+        try:
+            async with connect(self._charon.socket) as vici:
+                old = await second_tunnel(vici, tunnel.ends, self._charon.kernel.datapath)
+        except (CharonRefused, KernelRefused, TimeoutError) as error:
+            # What stands goes on; the next change of keys, or its end, is the next occasion.
+            log.warning("tunnel.not-renewed", peer=peer, reason=str(error) or "no answer in time")
+            return
+        log.info("tunnel.renewed", peer=peer)
+        settling.create_task(end_later(self._charon.socket, old))
 
     async def _load_connections(self, vici: Vici) -> None:
         names = {tunnel.ends.name for tunnel in self.tunnels.values()}
@@ -316,6 +336,9 @@ class Tunnels:
         }
         try:
             async with self._attempts, connect(self._charon.socket) as vici:
+                if tunnel.association is not None:
+                    # It carries nothing, and charon would make another one beside it.
+                    await self._end(vici, ends.name)
                 await vici.stream("initiate", "control-log", message, timeout=ATTEMPT_SECONDS + 5)
         except CharonRefused as error:
             tunnel.last_error = reason(error)

@@ -78,7 +78,6 @@ async def all_reach_all(hosts: Underlay) -> None:
                 await eventually(
                     lambda one=one, other=other: pings(one.container, other.container_ip),
                     f"{one.container_ip} reaches {other.container_ip}",
-                    seconds=30,
                 )
 
 
@@ -136,7 +135,7 @@ async def test_without_a_tunnel_nothing_leaves_in_the_clear(hosts: Underlay, tmp
         first, second, _ = hosts.nodes
         for program in hosts.programs:
             program.kill()
-            program.wait(timeout=5)
+            program.wait(timeout=60)
         charon = charon_of(second)
         os.kill(charon, signal.SIGTERM)
         await eventually(lambda: not pings(first.container, second.container_ip), "the tunnel is down")
@@ -173,7 +172,7 @@ async def test_the_controllers_death_is_not_noticed(hosts: Underlay, tmp_path: P
         controller = hosts.programs[0]
         assert controller.pid in programs_in(first)
         controller.kill()
-        controller.wait(timeout=5)
+        controller.wait(timeout=60)
         for _ in range(10):
             lost += await is_lost(first.container, second.container_ip)
         start(hosts, first, tmp_path)
@@ -194,7 +193,7 @@ async def test_a_router_that_comes_back_replaces_its_tunnels(hosts: Underlay, tm
             program = hosts.programs[number]
             program.kill()
             os.kill(charon_of(node), signal.SIGKILL)
-            program.wait(timeout=5)
+            program.wait(timeout=60)
             start(hosts, node, tmp_path)
             hosts.programs[number] = hosts.programs.pop()
             await eventually(lambda: pings(first.container, second.container_ip), "the tunnel is back")
@@ -259,15 +258,14 @@ async def test_keys_are_exchanged_without_a_break(hosts: Underlay, tmp_path: Pat
                     lost += await is_lost(first.container, other.container_ip)
                     lost += await is_lost(other.container, first.container_ip)
                 await asyncio.sleep(0.1)
-        # The end that answers uses a new association a round trip before the other end knows it.
-        assert lost <= 3, "of a hundred packets at most one for each tunnel"
+        assert lost == 0
         for node in hosts.nodes:
             log = (tmp_path / f"{node.uuid}.log").read_text()
-            assert "reauthenticating IKE_SA" in log or node is third, "tunnels rest on the new key"
+            assert "tunnel.renewed" in log or node is third, "tunnels rest on the new key"
         # Whoever comes now with the old key alone is refused.
         hosts.programs[0].kill()
         os.kill(charon_of(first), signal.SIGKILL)
-        hosts.programs[0].wait(timeout=5)
+        hosts.programs[0].wait(timeout=60)
         (tmp_path / first.uuid / "keys.json").unlink()
         start(hosts, first, tmp_path, RANCHER_IPSEC_PSK="old-key")
         await eventually(
@@ -344,7 +342,7 @@ async def test_a_tunnel_that_carries_nothing_back_is_made_anew_alone(hosts: Unde
             pings(first.container, second.container_ip)
             return "tunnel.dead" in log.read_text()
 
-        await eventually(noticed, "the dead tunnel is noticed", seconds=60)
+        await eventually(noticed, "the dead tunnel is noticed", seconds=180)
         second.in_router("iptables", "-D", *drop)
         await eventually(lambda: pings(first.container, second.container_ip), "it is back")
         dead = [line for line in log.read_text().splitlines() if "tunnel.dead" in line or "tunnel.down" in line]
@@ -357,7 +355,7 @@ async def test_a_peer_in_user_space_narrows_what_it_is_offered(hosts: Underlay, 
     async with routed(hosts, tmp_path):
         first, second, _ = hosts.nodes
         hosts.programs[0].kill()
-        hosts.programs[0].wait(timeout=5)
+        hosts.programs[0].wait(timeout=60)
         ends = Ends(first.address, first.router_ip, second.address, second.router_ip)
         message = connection(ends, Datapath.KERNEL, Timing())
         child = message[ends.name]["children"][f"child-{second.address}"]

@@ -327,7 +327,7 @@ def environment(nodes: list[Node]) -> list[Object]:
     ]
 
 
-async def eventually(probe: Callable[[], object], what: str, *, seconds: float = 30.0, pause: float = 0.1) -> None:
+async def eventually(probe: Callable[[], object], what: str, *, seconds: float = 180.0, pause: float = 0.1) -> None:
     """Wait until a probe, run in a thread, is true."""
     try:
         async with asyncio.timeout(seconds):

@@ -59,6 +59,20 @@ async def test_a_new_image_replaces_the_programs_and_keeps_the_network(server: S
     assert after["holder"]["imageUuid"] == f"docker:{holder_image}"
 
 
+async def test_what_carries_traffic_keeps_its_image(server: Server) -> None:
+    env = await server.from_template("Cattle")
+    await env.add_host("h1")
+    service = await env.service("ipsec", "ipsec")
+    before = {each["name"]: each.id for each in await env.containers(service)}
+    await server.set("drover.image", "drover:2")
+    assert (await upgrade(env))["transitioningMessage"] is None
+    after = {each["name"]: each for each in await env.containers(await env.service("ipsec", "ipsec"))}
+    kept = {name for name, each in after.items() if each.id == before.get(name)}
+    assert kept == {"ipsec-ipsec-1", "ipsec-ipsec-charon-1"}
+    assert after["ipsec-ipsec-router-1"]["imageUuid"] == "docker:drover:2"
+    assert after["ipsec-ipsec-charon-1"]["imageUuid"] == "docker:drover:latest"
+
+
 async def test_what_is_current_is_left_alone(server: Server) -> None:
     env = await installed(server)
     before = await parts(env)
@@ -82,6 +96,32 @@ async def test_a_newer_template_is_followed_and_answers_are_kept(
     assert stack["externalId"] == "catalog://library:infra*vxlan:1"
     network = await env.network("vxlan")
     assert network["metadata"]["cniConfig"]["10-rancher-vxlan.conf"]["mtu"] == 9000
+
+
+async def test_a_template_may_gain_a_sidekick(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `ipsec` gained charon: it joins the holder that is there."""
+    env = await installed(server)
+    before = await parts(env)
+    probe = """
+  probe:
+    image: ${DROVER_CHARON_IMAGE}
+    network_mode: container:vxlan
+
+  cni-driver:
+"""
+
+    def gained(old: StackTemplate) -> StackTemplate:
+        text = old.docker_compose.replace("io.rancher.sidekicks: router", "io.rancher.sidekicks: router,probe")
+        return replace(old, version=1, docker_compose=text.replace("\n  cni-driver:\n", probe))
+
+    newer(monkeypatch, "vxlan", gained)
+    project = await upgrade(env)
+    assert project["transitioningMessage"] is None
+    service = await env.service("vxlan", "vxlan")
+    found = {each["labels"]["io.rancher.service.launch.config"]: each for each in await env.containers(service)}
+    assert found["io.rancher.service.primary.launch.config"].id == before["holder"].id
+    assert found["probe"]["networkContainerId"] == before["holder"].id
+    assert found["probe"]["imageUuid"] == "docker:drover:latest"
 
 
 async def test_a_failed_upgrade_is_taken_back_and_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
