@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/usr/lib/ipsec/charon").exists(), reason="strongSwan's charon is not installed"),
 ]
 
-RATE = 300.0
+RATE = 200.0
 EXCHANGES = 3
 
 
