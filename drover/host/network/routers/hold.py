@@ -9,6 +9,7 @@ stands. Nothing else waits. If this program dies meanwhile, the rule lets everyt
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 from collections.abc import AsyncIterator, Collection
@@ -76,7 +77,9 @@ class PacketQueue:
             except BlockingIOError:
                 break
             except OSError as error:
-                log.warning("hold.overflow", reason=error.strerror)
+                if error.errno != errno.ENOBUFS:
+                    raise
+                log.warning("hold.overflow", reason="more packets than could be told of; all of them are let go")
                 continue
             for number in _packet_numbers(data):
                 self.held += 1
