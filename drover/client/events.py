@@ -23,6 +23,10 @@ CHANNEL_VERSION = "1"
 HOST_CLEANUP = "host.cleanup"
 """Drover's own: a host that leaves its environment runs what its programs declared for that (`HostCleanup`)."""
 
+BALANCER_REPORT = "service.balancer.report"
+"""Drover's own, published by a balancer's container: why its configuration is refused (`transitioningMessage`), or
+with an empty text that it is in force."""
+
 HOST_AGENT_EVENTS: tuple[str, ...] = (
     "compute.instance.activate",
     "compute.instance.deactivate",

@@ -65,6 +65,7 @@ from drover.server.orchestration.networks.drivers import SERVICE_KIND as NETWORK
 from drover.server.orchestration.registration import GenericObjectHandlers
 from drover.server.orchestration.seed import seed
 from drover.server.orchestration.services import build as build_services
+from drover.server.orchestration.services.balancer_reports import BalancerReports
 from drover.server.orchestration.settings import Settings
 from drover.server.orchestration.vault import Vault
 from drover.server.resources import catalog
@@ -210,7 +211,7 @@ def _channels(
     tunnels = Tunnels()
     StreamAccess(tokens).register(extensions)
     AgentTypes(tokens).register(extensions)
-    Publishing(context.bus).register(extensions)
+    Publishing(context.bus, BalancerReports(context)).register(extensions)
 
     def address(connection: HTTPConnection) -> str:
         return base_url(connection, config, context.settings)

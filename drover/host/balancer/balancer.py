@@ -37,7 +37,10 @@ class _Loaded:
 
 
 class Balancer:
-    """``find_own`` says which container's balancer this is; ``world`` is kept current by someone else."""
+    """``find_own`` says which container's balancer this is; ``world`` is kept current by someone else.
+
+    ``on_outcome`` hears after each attempt why the configuration was refused, or an empty text.
+    """
 
     def __init__(
         self,
@@ -48,11 +51,13 @@ class Balancer:
         *,
         retry: float = 10.0,
         certificate_interval: float = 30.0,
+        on_outcome: Callable[[str], None] = lambda problem: None,
     ) -> None:
         self._world = world
         self._provider = provider
         self._certificates = certificates
         self._find_own = find_own
+        self._on_outcome = on_outcome
         self._certificate_interval = certificate_interval
         self._backoff = Backoff(initial=retry, maximum=max(retry, 300.0), floor=retry / 2)
         self._drains = Drains()
@@ -93,8 +98,11 @@ class Balancer:
                 if str(error) != self._error:
                     log.error("balancer.not_applied", reason=str(error))
                 self._error = str(error)
+                if not isinstance(error, NotABalancer):
+                    self._on_outcome(self._error)
             else:
                 self._error = ""
+                self._on_outcome("")
                 self._backoff.reset()
 
     async def drain(self, address: str, seconds: float) -> bool:

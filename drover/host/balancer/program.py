@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ from drover.host.balancer.guard import become_guard
 from drover.host.balancer.haproxy import HAProxy
 from drover.host.balancer.provider import Provider
 from drover.host.balancer.render import Layout
+from drover.host.balancer.report import Reporter, to_server
 from drover.host.balancer.runtime import RuntimeFailed
 from drover.host.balancer.settings import BalancerSettings, ProviderName
 from drover.host.balancer.traffic_log import receiving
@@ -58,6 +60,13 @@ async def run_balancer(settings: BalancerSettings) -> None:
             source = CertificateSource(
                 ServerCertificates(client).fetch, cert_file=settings.cert_file_name, key_file=settings.key_file_name
             )
+        works: list[Coroutine[Any, Any, None]] = []
+        on_outcome: Callable[[str], None] = _nobody_hears
+        if settings.server_url and settings.agent_access_key:
+            agent = ApiClient(settings.server_url, settings.agent_access_key, settings.agent_secret_key)
+            reporter = Reporter(to_server((await stack.enter_async_context(agent)).unscoped()))
+            works.append(reporter.run())
+            on_outcome = reporter.outcome
         balancer = Balancer(
             world,
             provider,
@@ -65,11 +74,12 @@ async def run_balancer(settings: BalancerSettings) -> None:
             Own(address, settings.container).find,
             retry=settings.retry_interval,
             certificate_interval=settings.certs_poll_interval,
+            on_outcome=on_outcome,
         )
         await stack.enter_async_context(receiving())
         for listen in filter(None, (settings.healthz_listen, settings.status_listen)):
             await stack.enter_async_context(StatusServer(listen, balancer.status))
-        works = [provider.run(), _follow(address, world, balancer), balancer.run()]
+        works += [provider.run(), _follow(address, world, balancer), balancer.run()]
         if settings.server_url and settings.agent_access_key:
             works.append(answer_drains(settings, balancer))
         await run_until(stop, *works)
@@ -137,6 +147,10 @@ class ServerCertificates:
         if found is None:
             return None
         return pem(*(str(found.get(field) or "") for field in ("key", "cert", "certChain")))
+
+
+def _nobody_hears(problem: str) -> None:
+    """Without a key there is nobody to tell; log and status page have it."""
 
 
 async def _no_certificates(name: str) -> str | None:

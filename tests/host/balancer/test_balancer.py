@@ -72,6 +72,7 @@ class Work:
     world: World
     recorder: Recorder
     balancer: Balancer
+    outcomes: list[str]
     revision: int = 1
 
     def change(self) -> None:
@@ -88,9 +89,12 @@ class Work:
 async def work(town: Town, source: CertificateSource | None = None, *, retry: float = 10.0) -> AsyncIterator[Work]:
     recorder, world = Recorder(), World()
     source = source or CertificateSource(no_certificates)
-    balancer = Balancer(world, recorder, source, find_own, retry=retry, certificate_interval=0.05)
+    outcomes: list[str] = []
+    balancer = Balancer(
+        world, recorder, source, find_own, retry=retry, certificate_interval=0.05, on_outcome=outcomes.append
+    )
     task = asyncio.create_task(balancer.run())
-    job = Work(town, world, recorder, balancer)
+    job = Work(town, world, recorder, balancer, outcomes)
     try:
         balancer.heard(world.apply(Full(epoch="e", revision=1, objects=town.objects(), host="h1")))
         yield job
@@ -157,6 +161,8 @@ async def test_a_refusal_is_shown_and_tried_again() -> None:
         await job.applied()
         assert job.balancer.status()["error"] == ""
         assert "10.0.0.3" in job.recorder.weights()
+        assert list(dict.fromkeys(job.outcomes)) == ["", "unknown keyword"]
+        assert job.outcomes[-1] == ""
 
 
 async def test_a_drained_target_gets_nothing_until_it_runs_anew() -> None:

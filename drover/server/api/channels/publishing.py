@@ -7,13 +7,16 @@ from typing import Any
 
 import msgspec
 
+from drover.client.events import BALANCER_REPORT
 from drover.common.clock import now_ms
 from drover.server.api.call import Call
 from drover.server.api.channels.wire import published_event
 from drover.server.api.errors import ApiError, forbidden, invalid
 from drover.server.api.extensions import Extensions, Output
 from drover.server.bus import Bus, Event, NotAsked
+from drover.server.orchestration.services.balancer_reports import BalancerReports, NotItsBusiness, TooManyReports
 from drover.server.resources import Schema
+from drover.server.store import StoreError
 
 _SERVICE_EVENT = re.compile(r"^service\.[a-z.]+$")
 
@@ -21,8 +24,9 @@ _SERVICE_EVENT = re.compile(r"^service\.[a-z.]+$")
 class Publishing:
     """Puts published events on the bus."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, balancers: BalancerReports) -> None:
         self._bus = bus
+        self._balancers = balancers
 
     def register(self, extensions: Extensions) -> None:
         extensions.creates("publish")(self.publish)
@@ -34,6 +38,8 @@ class Publishing:
             raise invalid("InvalidFormat", "name", f"This is not an event: {error}") from error
         if event.name.startswith("reply."):
             self._reply(call, event)
+        elif event.name == BALANCER_REPORT:
+            await self._balancer_report(call, event)
         elif _SERVICE_EVENT.match(event.name):
             await self._service_event(call, event)
         elif call.caller.raw_subscriptions:
@@ -48,6 +54,16 @@ class Publishing:
             self._bus.reply(event, sender=sender)
         except NotAsked as error:
             raise ApiError(409, "Conflict", f"Nobody waits for this reply: {error}") from error
+
+    async def _balancer_report(self, call: Call, event: Event) -> None:
+        try:
+            await self._balancers.take(call.caller.agent_id, event.transitioning_message or "")
+        except NotItsBusiness as refused:
+            raise forbidden(str(refused)) from refused
+        except TooManyReports as refused:
+            raise ApiError(429, "TooManyRequests", str(refused)) from refused
+        except StoreError as lost:
+            raise ApiError(409, "Conflict", "The service was changed at this moment; report again") from lost
 
     async def _service_event(self, call: Call, event: Event) -> None:
         """Heard by everybody who may hear everything, and in the environment that the agent works for."""
