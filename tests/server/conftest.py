@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from drover.server.lifecycle import Engine, Handlers
 from drover.server.resources import catalog
@@ -37,6 +40,30 @@ async def open_store(path: Path, url: str = "") -> Store:
     store = Store(database, type_maps())
     await store.start()
     return store
+
+
+class Compiled(dict[Any, Any]):
+    """Statements that SQLAlchemy has compiled, by the kind of database.
+
+    Left to itself it compiles a statement once an engine. A test has engines of its own, and would spend a third of
+    its time on statements that the test before it has compiled.
+    """
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        dialect, *rest = key
+        return super().get((dialect.name, *rest), default)
+
+    def __setitem__(self, key: Any, compiled: Any) -> None:
+        dialect, *rest = key
+        super().__setitem__((dialect.name, *rest), compiled)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        engines = partial(create_async_engine, execution_options={"compiled_cache": Compiled()})
+        patch.setattr("drover.server.store.database.create_async_engine", engines)
+        yield
 
 
 @pytest.fixture(scope="session")
