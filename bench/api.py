@@ -57,6 +57,12 @@ class Api:
 
     async def create_service(self, name: str, scale: int, **values: Any) -> str:
         """A stack with one service; returns the service's id once all of its containers run."""
+        service_id = await self.start_service(name, scale, **values)
+        await self.until_service(service_id, "active", timeout=60.0)
+        return service_id
+
+    async def start_service(self, name: str, scale: int, **values: Any) -> str:
+        """A stack with one service; returns the service's id at once."""
         stack = await self.post("stacks", {"name": f"stack-{name}"})
         body = {
             "name": name,
@@ -67,7 +73,6 @@ class Api:
             **values,
         }
         service = await self.post("services", body)
-        await self.until_service(service["id"], "active", timeout=60.0)
         return str(service["id"])
 
     async def until_service(self, service_id: str, state: str, *, timeout: float, poll: float = 0.05) -> dict[str, Any]:
