@@ -25,6 +25,7 @@ async def test_every_listable_type_lists(app: object, admin: ApiClient, version:
         assert answer.json["type"] == "collection"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["v1", "v2-beta"])
 @pytest.mark.parametrize("body", [{}, {"name": "x"}, {"name": 5, "accountId": "1a5"}])
 async def test_every_type_answers_a_post_and_unknown_ids(

@@ -12,7 +12,7 @@ from drover.server.orchestration.health.reports import Report
 from tests.server.orchestration.conftest import FAST, Platform, running
 from tests.server.orchestration.health.conftest import CHECK, Ward
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 CONTAINERS = 200
 

@@ -13,7 +13,7 @@ from drover.server.orchestration.infrastructure.library import StackTemplate, te
 from drover.server.store import Record
 from tests.server.orchestration.infrastructure.conftest import Environment, Server, serving
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 async def installed(server: Server) -> Environment:

@@ -16,7 +16,7 @@ from drover.server.store import Query, Record, Touched
 from drover.simulator.model import SimulatedAgent
 from tests.server.orchestration.conftest import FAST, Platform, running
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 CONTAINERS = 200
 HOSTS = 4
