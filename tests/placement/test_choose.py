@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drover.placement import (
@@ -181,6 +181,7 @@ containers = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(containers, st.booleans())))
 def test_counters_equal_a_recount(steps: list[tuple[Container, bool]]) -> None:
     host = make_host(1)
@@ -202,6 +203,7 @@ def test_counters_equal_a_recount(steps: list[tuple[Container, bool]]) -> None:
     assert (host.port_holder(port) is None) == (fresh.port_holder(port) is None)
 
 
+@settings(deadline=None)
 @given(st.lists(containers, max_size=8), st.lists(containers, max_size=8), containers)
 def test_what_is_placed_fits(first: list[Container], second: list[Container], wanted: Container) -> None:
     hosts = [make_host(1, *first, memory=120, cpu=120), make_host(2, *second, memory=120, cpu=120)]

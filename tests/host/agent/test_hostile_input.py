@@ -65,6 +65,7 @@ def test_any_frame_is_an_event_or_refused(frame: Any):
     assert isinstance(request.name, str)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_script_is_read_or_refused(text: str):
     for script in (text, "#!/bin/sh\n" + text):
@@ -72,12 +73,14 @@ def test_any_script_is_read_or_refused(text: str):
             parse_script(script, "http://s/v1/scripts/x")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_stream_frame(text: str):
     frame = parse_frame(text)
     assert frame is None or Frame(frame.key, frame.type, frame.body).encode() == text
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=8), st.booleans())
 def test_any_log_bytes(chunks: list[bytes], tty: bool):
     splitter = LineSplitter(tty=tty)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drover.host.metadata.nodes import Node, Shelf, to_json
@@ -21,6 +21,7 @@ documents = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(documents)
 def test_yaml_is_read_as_what_was_written(document: Any) -> None:
     assert yaml.safe_load(to_yaml(document)) == document
@@ -36,6 +37,7 @@ def test_yaml_quotes_what_could_be_something_else(word: str) -> None:
     assert yaml.safe_load(to_yaml({word: [word]})) == {word: [word]}
 
 
+@settings(deadline=None)
 @given(documents)
 def test_json_is_read_as_what_was_written(document: Any) -> None:
     data = to_json(document)
