@@ -5,6 +5,7 @@ A change is applied as a whole before anything is answered, so no client ever se
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import time
 from collections.abc import Callable
@@ -59,6 +60,7 @@ class Publication:
         tree = self._trees.get(version)
         if tree is None:
             tree = self._trees[version] = Tree(self.world, self._relations, version)
+            gc.freeze()  # or each full collection would look through the tree, while answers wait
         return tree
 
     def _renumber(self) -> None:

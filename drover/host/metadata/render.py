@@ -72,6 +72,10 @@ def to_yaml(value: Any) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
+_NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_.~-]*")
+"""Names as they usually are; quoting thousands of them for a listing would hold other answers up."""
+
+
 def _listing(labels: Iterable[str]) -> bytes:
     return "".join(f"{index}{label}\n" for index, label in enumerate(labels)).encode()
 
@@ -84,7 +88,9 @@ def _element_label(value: Any) -> str:
 
 def _label(name: Any, uuid: Any) -> str:
     shown = name if isinstance(name, str) else uuid
-    return f"={quote_plus(shown)}" if isinstance(shown, str) else "/"
+    if not isinstance(shown, str):
+        return "/"
+    return f"={shown}" if _NEEDS_NO_QUOTES.fullmatch(shown) else f"={quote_plus(shown)}"
 
 
 def _has_children(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from urllib.parse import quote_plus
 
 import msgspec
 import pytest
@@ -85,3 +86,8 @@ def test_a_node_whose_children_come_first_or_last() -> None:
             node.render(fields)
             assert msgspec.json.decode(to_json(node)) == {**fields, key: [{"name": "child"}]}
             assert node.fields() == {**fields, key: shelf}
+
+
+@pytest.mark.parametrize("name", ["", "web", "a.b-c_d~e", "a b", "a/b", "ä", "a\n", "a+b", "a%b", "'"])
+def test_labels_are_escaped_like_parts_of_a_query(name: str) -> None:
+    assert to_text([{"name": name}]) == f"0={quote_plus(name)}\n".encode()
