@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from lab import Lab, LabHost
 from tests.e2e.engines import Engines
 from tests.e2e.plane import Plane, create_plane
 from tests.e2e.test_plane_network import GLOBAL
+from tests.e2e.waiting import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.e2e, pytest.mark.docker, pytest.mark.slow]
 
-ROUNDS = int(os.environ.get("DROVER_TEST_DEPARTURES", "2"))
 _LOOK = """
 for table in raw mangle nat filter; do iptables-save -t $table; done | grep -v '^#' | sed 's/\\[.*\\]//; s/^/rule /'
 ip -o link | sed 's/^[0-9]*: //; s/@.*//; s/:.*//; s/^/link /'
@@ -54,20 +55,39 @@ async def alone(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
         await api.__aexit__(None, None, None)
 
 
+async def _remove(plane: Plane, host: LabHost) -> None:
+    row = await plane.host_row(host.name)
+    done = await plane.drover("rm", "--type", "host", "-s", "-y", "-w", row.id, timeout=180)
+    print(f"removed after {done.seconds:.1f} s", end="; ")
+
+
+async def _remove_with_two_servers(plane: Plane, host: LabHost) -> None:
+    """The first one dies while the host cleans up."""
+    row = await plane.host_row(host.name)
+    await plane.drover("rm", "--type", "host", "-s", "-y", row.id, timeout=180)
+    cleaning = partial(host.run, "docker", "ps", "-aq", "--filter", "label=io.drover.agent.task")
+    await eventually(cleaning, bool, what="the host cleans up", timeout=120)
+    await plane.lab.kill_server()
+    await plane.lab.start_server()
+
+    async def known() -> list[str]:
+        return [each.text("hostname") for each in await plane.api.list("host", {"removed_null": 1})]
+
+    await eventually(known, lambda names: host.name not in names, what="the host is removed", timeout=120)
+
+
 async def test_a_removed_host_is_as_it_was(alone: tuple[Plane, set[str]]) -> None:
     plane, before = alone
-    leaving = plane.host("host2")
+    host = plane.host("host2")
     await plane.up("shop", {"web": plane.web(ports=["8000:80/tcp"], **GLOBAL)})
-    for number in range(ROUNDS):
+    for remove in (_remove, _remove_with_two_servers):
         await plane.until_running("shop/web", 2)
-        during = await traces(leaving)
-        assert len(during - before) > 30, "there is something to clean up"
-        row = await plane.host_row("host2")
-        await plane.drover("rm", "--type", "host", "-s", "-y", "-w", row.id, timeout=180)
-        left = {each for each in await traces(leaving) if not _AGENTS_OWN.match(each)}
-        print(f"departure {number + 1}: {sorted(left ^ before)}")
+        assert len(await traces(host) - before) > 30, "there is something to clean up"
+        await remove(plane, host)
+        left = {each for each in await traces(host) if not _AGENTS_OWN.match(each)}
+        print(f"after {remove.__name__}: {sorted(left ^ before)}")
         assert left == before
         assert {each.host for each in await plane.until_running("shop/web", 1)} == {"host1"}
-        await leaving.stop_agent()
-        await plane.join(leaving)
+        await host.stop_agent()
+        await plane.join(host)
         await plane.until_ready()
