@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from drover.server.bus import Bus
+from drover.server.bus import Bus, Event, Subscription
 from drover.server.lifecycle import Engine, Handlers, Watch
 from drover.server.orchestration.context import Context
 from drover.server.orchestration.hosts_and_instances import Hosting, assemble
@@ -21,7 +21,7 @@ from drover.server.orchestration.settings import Settings
 from drover.server.orchestration.vault import Vault
 from drover.server.resources import catalog
 from drover.server.store import Record, Store
-from drover.simulator.model import OVERRIDES_KEY
+from drover.simulator.model import OVERRIDES_KEY, Answer, SimulatedAgent
 from tests.server.conftest import open_store
 
 FAST = {
@@ -128,6 +128,23 @@ class Platform:
         found = await self.store.get(record.type, record.id)
         assert found is not None
         return found
+
+
+def leave_unanswered(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Simulated agents no longer answer these requests; unlike one that is not connected, they answer pings."""
+    answer = SimulatedAgent.answer
+
+    def answer_others(agent: SimulatedAgent, asked: str, data: Any, *, now: float) -> Answer:
+        return Answer(silent=True) if asked == name else answer(agent, asked, data, now=now)
+
+    monkeypatch.setattr(SimulatedAgent, "answer", answer_others)
+
+
+async def next_event(subscription: Subscription) -> Event:
+    """The one event that comes next."""
+    async with asyncio.timeout(TIMEOUT):
+        (event,) = await subscription.get_batch()
+    return event
 
 
 @contextlib.asynccontextmanager

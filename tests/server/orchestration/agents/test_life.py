@@ -10,7 +10,7 @@ from drover.server.bus import Event, NoAnswer
 from drover.server.orchestration.agents.channel import AgentGone
 from drover.server.orchestration.credentials import unseal
 from drover.server.store import Record
-from tests.server.orchestration.conftest import Platform
+from tests.server.orchestration.conftest import Platform, leave_unanswered, next_event
 
 pytestmark = pytest.mark.anyio
 
@@ -96,13 +96,13 @@ async def test_removing_an_agent_takes_its_host_and_keys_along(platform: Platfor
     assert keys == []
 
 
-async def test_a_foreign_reply_is_not_believed(platform: Platform) -> None:
+async def test_a_foreign_reply_is_not_believed(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_unanswered(monkeypatch, "compute.instance.inspect")
     host = await platform.create_host()
     agent = await agent_of(platform, host)
-    platform.hosting.simulated.model(agent.id).connected = False
     subscription = platform.context.bus.subscribe([f"compute.instance.inspect;agent={agent.id}"])
     asked = asyncio.create_task(platform.hosting.channel.call(agent.id, "compute.instance.inspect", timeout=0.2))
-    (question,) = await subscription.get_batch()
+    question = await next_event(subscription)
     with pytest.raises(Exception, match="not put to you"):
         platform.context.bus.reply(
             Event(name=question.reply_to or "", previous_ids=[question.id], data={}), sender="agent:999"

@@ -11,7 +11,7 @@ import pytest
 from drover.server.bus import Event
 from drover.server.orchestration.credentials import seal
 from drover.server.store import Record
-from tests.server.orchestration.conftest import Platform
+from tests.server.orchestration.conftest import Platform, leave_unanswered, next_event
 
 pytestmark = pytest.mark.anyio
 
@@ -160,13 +160,13 @@ async def test_count_makes_several(platform: Platform) -> None:
     assert await platform.eventually(three)
 
 
-async def test_progress_of_the_agent_is_shown(platform: Platform) -> None:
+async def test_progress_of_the_agent_is_shown(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_unanswered(monkeypatch, "compute.instance.activate")
     host = await platform.create_host()
     agent_id = host["agentId"]
-    platform.hosting.simulated.model(agent_id).connected = False
     subscription = platform.context.bus.subscribe([f"compute.instance.activate;agent={agent_id}"])
     container = await platform.plan()
-    (question,) = await subscription.get_batch()
+    question = await next_event(subscription)
     reply = {"name": question.reply_to, "previous_ids": [question.id]}
     progress = Event(**reply, transitioning="yes", transitioning_message="Pulling nginx", transitioning_progress=40)
     platform.context.bus.reply(progress, sender=f"agent:{agent_id}")
@@ -191,13 +191,13 @@ async def test_a_container_of_a_lost_host_is_let_go_if_it_never_ran(platform: Pl
             await asyncio.sleep(0.02)
 
 
-async def test_mounts_reported_by_docker_become_volumes(platform: Platform) -> None:
+async def test_mounts_reported_by_docker_become_volumes(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_unanswered(monkeypatch, "compute.instance.activate")
     host = await platform.create_host()
     agent_id = host["agentId"]
-    platform.hosting.simulated.model(agent_id).connected = False
     subscription = platform.context.bus.subscribe([f"compute.instance.activate;agent={agent_id}"])
     container = await platform.plan()
-    (question,) = await subscription.get_batch()
+    question = await next_event(subscription)
     mounts = [
         {
             "Type": "volume",
@@ -210,7 +210,6 @@ async def test_mounts_reported_by_docker_become_volumes(platform: Platform) -> N
         {"Type": "bind", "Source": "/etc", "Destination": "/host-etc", "RW": False},
     ]
     reply = {"externalId": "d0c", "+data": {"dockerMounts": mounts, "+fields": {"dockerIp": "172.17.0.5"}}}
-    platform.hosting.simulated.model(agent_id).connected = True
     platform.context.bus.reply(
         Event(
             name=question.reply_to or "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.server.orchestration.conftest import Platform
+from tests.server.orchestration.conftest import Platform, next_event
 
 pytestmark = pytest.mark.anyio
 
@@ -56,7 +56,7 @@ async def test_who_shares_the_network_of_one_that_died_is_really_stopped(platfor
     subscription = platform.context.bus.subscribe([f"compute.instance.deactivate;agent={host['agentId']}"])
     await platform.schedule("instance.stop", holder, containerNoOpEvent=True)
     await platform.until("instance", follower.id, "stopped")
-    (event,) = await subscription.get_batch()
+    event = await next_event(subscription)
     subscription.close()
     assert event.data["instanceHostMap"]["instance"]["uuid"] == follower.uuid
     assert event.data["processData"]["containerNoOpEvent"] is False
