@@ -55,7 +55,7 @@ class Process:
         """Seconds until it was gone."""
         started = time.monotonic()
         self.process.send_signal(number)
-        self.process.wait(20)
+        self.process.wait(60)
         return time.monotonic() - started
 
 
@@ -82,7 +82,7 @@ def test_it_ends_soon_with_subscribers_and_work_under_way(data_dir: Path) -> Non
         duration = server.end(signal.SIGTERM)
     finally:
         hosts.terminate()
-        hosts.wait(10)
+        hosts.wait(60)
     print(f"SIGTERM to exit: {duration:.2f} s")
     assert server.process.returncode == 0
     assert "Traceback" not in server.log.read_text()
