@@ -52,7 +52,7 @@ def test_output_and_status_without_a_terminal(server: WireServer, environ: dict[
 
     server.streams["exec"] = program
     arguments = command("exec", "job", "ls", "-la", "--color")
-    done = subprocess.run(arguments, env=environ, capture_output=True, timeout=20)
+    done = subprocess.run(arguments, env=environ, capture_output=True, timeout=60)
     assert (done.stdout, done.stderr, done.returncode) == (b"out\n", b"err\n", 42)
     assert server.bodies == [
         {"attachStdin": False, "attachStdout": True, "tty": False, "command": ["ls", "-la", "--color"]}
@@ -64,16 +64,16 @@ def test_the_mark_that_ends_the_flags_is_not_part_of_the_command(server: WireSer
         await socket.send_str(":exitCode:0")
 
     server.streams["exec"] = program
-    subprocess.run(command("exec", "job", "--", "echo", "--", "x"), env=environ, check=True, timeout=20)
+    subprocess.run(command("exec", "job", "--", "echo", "--", "x"), env=environ, check=True, timeout=60)
     assert [body["command"] for body in server.bodies] == [["echo", "--", "x"]]
-    nothing = subprocess.run(command("exec", "job", "--"), env=environ, capture_output=True, timeout=20)
+    nothing = subprocess.run(command("exec", "job", "--"), env=environ, capture_output=True, timeout=60)
     assert (nothing.returncode, b"nothing to run" in nothing.stderr) == (2, True)
 
 
 def test_standard_input_is_piped_and_ends(server: WireServer, environ: dict[str, str]) -> None:
     server.streams["exec"] = cat
     data = os.urandom(200_000)
-    done = subprocess.run(command("exec", "-i", "job", "cat"), env=environ, input=data, capture_output=True, timeout=20)
+    done = subprocess.run(command("exec", "-i", "job", "cat"), env=environ, input=data, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == data
 
@@ -84,14 +84,14 @@ def test_a_file_as_standard_input(server: WireServer, environ: dict[str, str], t
     file.write_bytes(b"from a file")
     with file.open("rb") as source:
         done = subprocess.run(
-            command("exec", "-i", "job", "cat"), env=environ, stdin=source, capture_output=True, timeout=20
+            command("exec", "-i", "job", "cat"), env=environ, stdin=source, capture_output=True, timeout=60
         )
     assert done.stdout == b"from a file"
 
 
 def test_a_container_that_does_not_run(server: WireServer, environ: dict[str, str]) -> None:
     server.add("service", name="web", instanceIds=[server.add("container", name="web-1", state="stopped")["id"]])
-    done = subprocess.run(command("exec", "web", "ls"), env=environ, capture_output=True, timeout=20)
+    done = subprocess.run(command("exec", "web", "ls"), env=environ, capture_output=True, timeout=60)
     assert done.returncode == 2
     assert b"is stopped: start it first" in done.stderr
 
@@ -152,7 +152,7 @@ def test_logs_of_a_service_are_told_apart(server: WireServer, environ: dict[str,
     server.streams["logs"] = lines
     ids = [server.add("container", name=f"shop-web-{number}", state="running")["id"] for number in (1, 2)]
     server.add("service", name="web", instanceIds=ids)
-    done = subprocess.run(command("logs", "web"), env=environ, capture_output=True, timeout=20, text=True)
+    done = subprocess.run(command("logs", "web"), env=environ, capture_output=True, timeout=60, text=True)
     assert sorted(done.stdout.splitlines()) == ["shop-web-1 | hello", "shop-web-2 | hello"]
     assert done.returncode == 0
 
@@ -169,7 +169,7 @@ def test_one_lost_host_does_not_end_the_logs(server: WireServer, environ: dict[s
         {"type": "hostAccess"} if resource["id"] == bad else {"url": usual, "token": "T"}
     )
     server.add("service", name="web", instanceIds=[good, bad])
-    done = subprocess.run(command("logs", "web"), env=environ, capture_output=True, timeout=20, text=True)
+    done = subprocess.run(command("logs", "web"), env=environ, capture_output=True, timeout=60, text=True)
     assert "web-1 | warning" in done.stderr
     assert "container web-2" in done.stderr
     assert done.returncode == 1

@@ -68,7 +68,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for process in (hosts, server):
             if process is not None:
                 process.terminate()
-                process.wait(timeout=20)
+                process.wait(timeout=60)
         log.close()
 
 

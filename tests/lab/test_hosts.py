@@ -77,7 +77,7 @@ async def test_containers_of_one_host_reach_ports_of_another(pair: Lab) -> None:
         await docker.images.pull(pair.image("lab/shell"))
         config: dict[str, Any] = {"Image": pair.image("lab/shell"), "Cmd": ["wget", "-q", "-O", "-", url]}
         container = await docker.containers.run(config, name="client")
-        result = await container.wait(timeout=20)
+        result = await container.wait(timeout=60)
         output = await container.log(stdout=True, stderr=True)
         assert (result["StatusCode"], output) == (0, ["lab/nginx\n"])
 

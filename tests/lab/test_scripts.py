@@ -23,7 +23,7 @@ def bare_path(tmp_path: Path) -> Path:
 def _run(script: str, *arguments: str, path: Path) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": str(path), "HOME": os.environ.get("HOME", "/")}
     command = ["/bin/bash", str(ROOT / "scripts" / script), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=20)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
 def _program(path: Path, name: str, text: str) -> None:

@@ -47,7 +47,7 @@ def registry(docker_engine: TestEngine, tmp_path_factory: pytest.TempPathFactory
         yield address
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _docker(engine: TestEngine, config: Path, *arguments: str) -> None:

@@ -278,5 +278,5 @@ def test_haproxy_accepts_what_is_rendered(tmp_path: Path, make_certificate: dict
     for default in (None, certificates / "one.pem"):
         path = tmp_path / "haproxy.cfg"
         path.write_text(Renderer(layout, parse_custom(model.custom), default).text(model))
-        done = subprocess.run(("haproxy", "-c", "-f", str(path)), capture_output=True, text=True, timeout=20)
+        done = subprocess.run(("haproxy", "-c", "-f", str(path)), capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr

@@ -76,7 +76,7 @@ async def test_requests_to_drain_are_answered(tmp_path: Path) -> None:
                 question = Event(
                     name=f"target.drain;agent={agent_id}", resource_type="instance", resource_id="77", data=data
                 )
-                answer = await running.assembly.context.bus.request(question, timeout=10, asked=f"agent:{agent_id}")
+                answer = await running.assembly.context.bus.request(question, timeout=60, asked=f"agent:{agent_id}")
                 assert (answer.resource_type, answer.failure) == ("instance", None)
         finally:
             connected.close()

@@ -86,7 +86,7 @@ def test_only_running_routers_of_active_hosts_are_asked() -> None:
 
 def asked(node: Node, path: str) -> str:
     """The answer of the check in a router's namespace."""
-    with inside(node.router, lambda: socket.create_connection((node.router_ip, 80), timeout=5)) as client:
+    with inside(node.router, lambda: socket.create_connection((node.router_ip, 80), timeout=60)) as client:
         client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         answer = b""
         while chunk := client.recv(4096):

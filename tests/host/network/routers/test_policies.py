@@ -50,10 +50,10 @@ def test_what_the_kernel_holds_is_read_back() -> None:
         batch = ["ip", "-n", namespace, "-batch", "-"]
         foreign = "xfrm policy add dir out src 10.9.0.0/16 dst 10.8.0.0/16 priority 77 ptype main"
         lines = [foreign, *difference({}, wanted)]
-        subprocess.run(batch, input="\n".join(lines) + "\n", text=True, check=True, timeout=20)
+        subprocess.run(batch, input="\n".join(lines) + "\n", text=True, check=True, timeout=60)
         listed = sh("ip", "-n", namespace, "-oneline", "xfrm", "policy", "list")
         assert parse(listed) == wanted
-        subprocess.run(batch, input="\n".join(difference(wanted, {})) + "\n", text=True, check=True, timeout=20)
+        subprocess.run(batch, input="\n".join(difference(wanted, {})) + "\n", text=True, check=True, timeout=60)
         left = sh("ip", "-n", namespace, "-oneline", "xfrm", "policy", "list")
         assert parse(left) == {}
         assert "10.9.0.0/16" in left, "policies of others stay"

@@ -377,7 +377,7 @@ async def transfer(source: str, target: str, address: str, data: bytes, *, port:
         done.set()
 
     async with await asyncio.start_server(receive, sock=server):
-        client = await asyncio.to_thread(inside, source, lambda: socket.create_connection((address, port), timeout=10))
+        client = await asyncio.to_thread(inside, source, lambda: socket.create_connection((address, port), timeout=60))
         _, writer = await asyncio.open_connection(sock=client)
         writer.write(data)
         await writer.drain()
