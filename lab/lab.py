@@ -8,7 +8,7 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,6 +47,7 @@ class Lab:
         drover_image: bool = False,
         name: str = "lab",
         server_options: Sequence[str] = (),
+        server_variables: Mapping[str, str] | None = None,
     ) -> None:
         if not 0 <= hosts <= _MOST_HOSTS:
             raise LabError(f"a lab has 0 to {_MOST_HOSTS} hosts, not {hosts}")
@@ -59,6 +60,7 @@ class Lab:
         self._with_agents = agents
         self._with_image = drover_image
         self._server_options = tuple(server_options)
+        self._server_variables = dict(server_variables or {})
         self._owned = False
         self._record: record.LabRecord | None = None
 
@@ -130,7 +132,8 @@ class Lab:
         """Start the server, on the data of an earlier one if there was one, and wait until its API answers."""
         if self._known.find("server"):
             raise LabError("the lab's server is running; kill it first")
-        server = programs.start_server(self.layout, self.server_url.removeprefix("http://"), self._server_options)
+        address = self.server_url.removeprefix("http://")
+        server = programs.start_server(self.layout, address, self._server_options, self._server_variables)
         self._remember(server)
         await programs.wait_for_server(self.server_url, server, self.server_log)
 

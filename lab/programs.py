@@ -31,7 +31,9 @@ def drover_command() -> str:
     return str(command)
 
 
-def start_server(layout: LabLayout, address: str, options: Sequence[str]) -> ProcessRecord:
+def start_server(
+    layout: LabLayout, address: str, options: Sequence[str], variables: Mapping[str, str]
+) -> ProcessRecord:
     """Start the server on `address` (host:port) with its database in the lab's data directory; does not wait."""
     layout.server_data.mkdir(parents=True, exist_ok=True)
     argv = (
@@ -43,7 +45,8 @@ def start_server(layout: LabLayout, address: str, options: Sequence[str]) -> Pro
         *options,
     )
     log = layout.run / "server.log"
-    return spawn(argv, role="server", tag=layout.tag, log=log, environment=_with_bytecode(os.environ))
+    environment = {**_with_bytecode(os.environ), **variables}
+    return spawn(argv, role="server", tag=layout.tag, log=log, environment=environment)
 
 
 async def wait_for_server(url: str, process: ProcessRecord, log: Path, timeout: float = 30.0) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from drover.client.api import ApiClient
 from lab import Lab
+from lab.programs import environment_url
 from tests.e2e.cluster import Cluster
 from tests.e2e.engines import Engines
-from tests.e2e.plane import Plane, create_plane
+from tests.e2e.plane import Plane, create_plane, open_plane
 
 _FAILED = pytest.StashKey[bool]()
 
@@ -48,16 +49,23 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 async def planes(
     anyio_backend: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> AsyncIterator[tuple[Plane, Plane]]:
-    """Two environments with infrastructure, of three hosts and of one, made from the template that a test names."""
+    """Two environments with infrastructure, of three hosts and of one, made from the template that a test names.
+
+    The first is the one that a server begins with: it has its infrastructure by the settings alone, those of the image
+    and the one that an administrator would set. The second is made by the API.
+    """
     folder = tmp_path_factory.mktemp("plane")
+    settings = {
+        "DEFAULT_CATTLE_CATALOG_EXECUTE": "true",
+        "DEFAULT_CATTLE_PROJECT_TEMPLATE_DEFAULT_NAME": request.param,
+    }
     async with (
-        Lab(hosts=4, server=True, drover_image=True, name=f"p{os.getpid()}") as lab,
+        Lab(hosts=4, server=True, drover_image=True, name=f"p{os.getpid()}", server_variables=settings) as lab,
         Engines(lab.hosts[:3]) as three,
         Engines(lab.hosts[3:]) as one,
     ):
-        blue, blue_api = await create_plane(
-            lab, lab.hosts[:3], three, folder / "blue", template=request.param, name="blue"
-        )
+        default = await environment_url(lab.server_url)
+        blue, blue_api = await open_plane(lab, lab.hosts[:3], three, folder / "blue", url=default)
         green, green_api = await create_plane(
             lab, lab.hosts[3:], one, folder / "green", template=request.param, name="green"
         )

@@ -13,7 +13,7 @@ from tests.e2e.command import Command
 from tests.e2e.engines import EngineContainer, Engines
 from tests.e2e.waiting import eventually
 
-INFRASTRUCTURE_SECONDS = 150.0
+INFRASTRUCTURE_SECONDS = 300.0
 """How long a new environment may take until its network carries traffic on every host."""
 
 
@@ -70,7 +70,7 @@ class Plane(Cluster):
                 return each
         raise AssertionError(f"no container of {service} runs on {host}")
 
-    async def sh(self, container: EngineContainer, script: str, *, timeout: float = 30.0) -> str:
+    async def sh(self, container: EngineContainer, script: str, *, timeout: float = 60.0) -> str:
         """What a shell script prints inside a container; fails when the script fails."""
         return await self.host(container.host).run("docker", "exec", container.id, "sh", "-c", script, timeout=timeout)
 
@@ -83,7 +83,7 @@ class Plane(Cluster):
         """Remove what a test deployed; the infrastructure stays."""
         for stack in await self.api.list("stack", {"removed_null": 1}):
             if not stack.get("system"):
-                await self.drover("rm", "--type", "stack", "-y", "-w", stack.id, timeout=90)
+                await self.drover("rm", "--type", "stack", "-y", "-w", stack.id, timeout=180)
         await eventually(self._deployed, lambda found: not found, what="only infrastructure is left on the engines")
 
     async def _deployed(self) -> list[EngineContainer]:
@@ -101,7 +101,16 @@ async def create_plane(
     async with ApiClient(lab.server_url) as root:
         (found,) = await root.unscoped().list("projectTemplate", {"name": template})
         project = await root.unscoped().create("project", {"name": name, "projectTemplateId": found.id})
-    url = f"{lab.server_url}/v2-beta/projects/{project.id}"
+    return await open_plane(lab, hosts, engines, folder, url=f"{lab.server_url}/v2-beta/projects/{project.id}")
+
+
+async def open_plane(
+    lab: Lab, hosts: Sequence[LabHost], engines: Engines, folder: Path, *, url: str
+) -> tuple[Plane, ApiClient]:
+    """Join the hosts to an environment, and wait until its infrastructure is healthy.
+
+    The caller closes the returned client.
+    """
     api = await ApiClient(url).__aenter__()
     plane = Plane(lab, api, engines, folder, url, hosts)
     async with asyncio.TaskGroup() as tasks:
