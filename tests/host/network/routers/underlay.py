@@ -215,8 +215,9 @@ class Underlay:
 
     @staticmethod
     def _wire(near: str, near_name: str, far: str, far_name: str, address: str, mtu: int) -> None:
+        # Only the container's end is smaller, or the bridge would be too, and would cut what arrives for the router.
         pair = ("peer", "name", far_name, "netns", far, "mtu", str(mtu))
-        sh("ip", "-n", near, "link", "add", near_name, "mtu", str(mtu), "type", "veth", *pair)
+        sh("ip", "-n", near, "link", "add", near_name, "mtu", "1500", "type", "veth", *pair)
         sh("ip", "-n", far, "address", "add", address, "dev", far_name)
         sh("ip", "-n", far, "link", "set", far_name, "up")
         sh("ip", "-n", near, "link", "set", near_name, "up")
