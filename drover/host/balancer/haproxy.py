@@ -8,6 +8,7 @@ this program, and is taken over by the next.
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -340,8 +341,10 @@ class HAProxy:
         except TimeoutError:
             raise Rejected(f"HAProxy did not finish checking the configuration in {_CHECK_SECONDS:g} s") from None
         if status != 0:
-            alerts = [line for line in output.splitlines() if "[ALERT]" in line]
-            raise Rejected("HAProxy refuses the configuration: " + " ".join(alerts or output.splitlines())[:2000])
+            alerts = [line for line in output.splitlines() if "[ALERT]" in line] or output.splitlines()
+            # The process id differs with every try, and the same fault shall read the same.
+            reason = " ".join(re.sub(r"^\[ALERT\]\s+\(\d+\) : ", "", line) for line in alerts)
+            raise Rejected(f"HAProxy refuses the configuration: {reason[:2000]}")
 
     async def _keep_states(self, model: Model) -> None:
         """Servers that are down shall not be tried again just because the configuration is read anew.

@@ -89,8 +89,12 @@ async def test_a_refused_configuration_leaves_the_former_one_in_force(tmp_path: 
         good = simple(port, [server(farm[0])])
         await proxy.apply(good, NOTHING)
         text = layout(tmp_path).config.read_text()
-        with pytest.raises(Rejected, match="no_such_keyword"):
-            await proxy.apply(simple(port, [server(farm[0])], custom="backend web\n no_such_keyword 1"), NOTHING)
+        reasons = set()
+        for _ in range(2):
+            with pytest.raises(Rejected, match="no_such_keyword") as refused:
+                await proxy.apply(simple(port, [server(farm[0])], custom="backend web\n no_such_keyword 1"), NOTHING)
+            reasons.add(str(refused.value))
+        assert len(reasons) == 1
         with pytest.raises(Rejected, match="belongs to no section"):
             await proxy.apply(simple(port, [server(farm[0])], custom="balance source"), NOTHING)
         assert layout(tmp_path).config.read_text() == text
