@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from drover.server.lifecycle import Engine, Handlers
 from drover.server.resources import catalog
@@ -43,26 +43,31 @@ async def open_store(path: Path, url: str = "") -> Store:
 
 
 class Compiled(dict[Any, Any]):
-    """Statements that SQLAlchemy has compiled, by the kind of database.
+    """Statements that SQLAlchemy has compiled for SQLite, whichever engine they were for.
 
     Left to itself it compiles a statement once an engine. A test has engines of its own, and would spend a third of
     its time on statements that the test before it has compiled.
     """
 
     def get(self, key: Any, default: Any = None) -> Any:
-        dialect, *rest = key
-        return super().get((dialect.name, *rest), default)
+        _dialect, *rest = key
+        return super().get(tuple(rest), default)
 
     def __setitem__(self, key: Any, compiled: Any) -> None:
-        dialect, *rest = key
-        super().__setitem__((dialect.name, *rest), compiled)
+        _dialect, *rest = key
+        super().__setitem__(tuple(rest), compiled)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once() -> Iterator[None]:
+    compiled = Compiled()
+
+    def engine(url: URL, **options: Any) -> AsyncEngine:
+        shared = {"execution_options": {"compiled_cache": compiled}} if url.get_backend_name() == "sqlite" else {}
+        return create_async_engine(url, **options, **shared)
+
     with pytest.MonkeyPatch.context() as patch:
-        engines = partial(create_async_engine, execution_options={"compiled_cache": Compiled()})
-        patch.setattr("drover.server.store.database.create_async_engine", engines)
+        patch.setattr("drover.server.store.database.create_async_engine", engine)
         yield
 
 
