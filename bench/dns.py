@@ -68,6 +68,7 @@ async def run(options: Options) -> list[Result]:
                 order = list(servers)[number % 3 :] + list(servers)[: number % 3]
                 for name in order:
                     await _measure(*servers[name], questions, seconds, samples[name])
+            seen = [await _until_seen(world, our_port, number) for number in range(5 if options.quick else 50)]
             per_change = await _changes(world, ours, 50 if options.quick else 1000)
     mine = samples["drover"]
     measures = [
@@ -84,6 +85,7 @@ async def run(options: Options) -> list[Result]:
         Measure("Drover: resident memory, no question yet", significant(idle_memory), "MiB", goal=at_most(60.0)),
         median_of("Drover: resident memory, every name asked", mine.memory, "MiB", goal=at_most(60.0)),
         Measure("Drover: CPU a changed container", per_change, "ms", goal=at_most(2.0), note="at 5,000 containers"),
+        median_of("Drover: from the news of a change until it is answered", seen, "ms", goal=at_most(300.0)),
         *_rival("dnsmasq", samples["dnsmasq"], mine),
         *_rival("nsd", samples["nsd"], mine),
     ]
@@ -132,6 +134,23 @@ def _load_arguments(port: int, questions: Path, seconds: float) -> Sequence[str]
         "-s", "127.0.0.1", "-p", str(port), "-d", str(questions), "-l", str(max(1, round(seconds))),
         "-q", str(_OUTSTANDING), "-t", "1",
     )  # fmt: skip
+
+
+async def _until_seen(world: BenchWorld, port: int, number: int) -> float:
+    """Milliseconds until a container that was told to be unhealthy is left out of its service's answers."""
+    wanted = (_CONTAINERS // _SERVICES - 1).to_bytes(2)
+    question = question_bytes(f"service{number % 10}.stack{number // 10}.{ZONE}")
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect(("127.0.0.1", port))
+        world.flip(number)
+        began = time.perf_counter()
+        async with asyncio.timeout(_READY_SECONDS):
+            while True:
+                await loop.sock_sendall(sock, b"\x00\x07" + question)
+                if (await loop.sock_recv(sock, 4096))[6:8] == wanted:
+                    return (time.perf_counter() - began) * 1000
 
 
 async def _changes(world: BenchWorld, server: Program, count: int) -> float:
