@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from drover.server.bus import Event, NoAnswer
 from drover.server.orchestration.agents.channel import AgentGone
 from drover.server.orchestration.credentials import unseal
 from drover.server.store import Record
-from tests.server.orchestration.conftest import Platform, leave_unanswered, next_event
+from tests.server.orchestration.conftest import FAST, Platform, leave_unanswered, next_event, running
 
 pytestmark = pytest.mark.anyio
 
@@ -59,16 +60,17 @@ async def agent_state(platform: Platform, host: Record, state: str) -> bool:
     return bool((await platform.reload(host))["agentState"] == state)
 
 
-async def test_a_short_silence_costs_nothing_but_a_reconnect(platform: Platform) -> None:
-    host = await platform.create_host()
-    agent = await agent_of(platform, host)
-    container = await platform.start()
-    model = platform.hosting.simulated.model(agent.id)
-    model.connected = False
-    await platform.until("agent", agent.id, "reconnecting")
-    model.connected = True
-    await platform.until("agent", agent.id, "active")
-    assert (await platform.reload(container)).state == "running"
+async def test_a_short_silence_costs_nothing_but_a_reconnect(tmp_path: Path) -> None:
+    async with running(tmp_path, {**FAST, "CATTLE_AGENT_DISCONNECT_AFTER_SECONDS": "1000"}) as platform:
+        host = await platform.create_host()
+        agent = await agent_of(platform, host)
+        container = await platform.start()
+        model = platform.hosting.simulated.model(agent.id)
+        model.connected = False
+        await platform.until("agent", agent.id, "reconnecting")
+        model.connected = True
+        await platform.until("agent", agent.id, "active")
+        assert (await platform.reload(container)).state == "running"
 
 
 async def test_only_agents_that_are_there_are_asked(platform: Platform) -> None:
