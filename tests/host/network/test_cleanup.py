@@ -35,6 +35,7 @@ def state_of(host: LonelyHost) -> dict[str, list[str]]:
         "links": [f"{each['ifname']} {sorted(set(each['flags']) - {'NO-CARRIER', 'LOWER_UP'})}" for each in links],
         "addresses": [line.split()[3] for line in host.run("ip", "-4", "-o", "addr").splitlines()],
         "routes": sorted(line.replace("linkdown", "").strip() for line in host.run("ip", "route").splitlines()),
+        "neighbours": [line for line in host.run("ip", "neigh").splitlines() if line.startswith("10.42.")],
         "sets": host.run("ipset", "list", "-name").split(),
         "loopback": [host.run("sysctl", "-n", "net.ipv4.conf.docker0.route_localnet").strip()],
     }
@@ -73,6 +74,7 @@ def test_the_command_leaves_the_host_as_it_was(host: LonelyHost, bridge: str):
     before = state_of(host)
     with ManagerProcess(host) as manager:
         make_busy(host, manager, bridge=bridge)
+        host.run("ip", "neigh", "replace", "10.42.7.77", "lladdr", "02:00:00:00:00:01", "nud", "stale", "dev", bridge)
         assert state_of(host) != before
     command = [sys.executable, "-m", "drover", "network-manager", "--cleanup", "--docker-url", host.socket]
     host.run(*command, "--state-dir", str(manager.state))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -114,8 +114,23 @@ def remove_from_bridges(ledger: BridgeLedger) -> None:
                 continue
             if entry.promiscuous:
                 host.link("set", index=index, flags=found["flags"] & ~IFF_PROMISC, change=IFF_PROMISC)
-            for address in set(map(IPv4Interface, entry.addresses)) & set(_addresses(host, index)):
+            ours = set(map(IPv4Interface, entry.addresses))
+            for address in ours & set(_addresses(host, index)):
                 host.addr("delete", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
+            _forget_neighbours(host, index, {address.network for address in ours})
+
+
+def _forget_neighbours(host: IPRoute, index: int, networks: set[IPv4Network]) -> None:
+    """The kernel itself keeps them until its table is full."""
+    for entry in host.get_neighbours(family=AF_INET):
+        address = IPv4Address(entry.get_attr("NDA_DST"))
+        if entry["ifindex"] != index or not any(address in network for network in networks):
+            continue
+        try:
+            host.neigh("del", dst=str(address), ifindex=index)
+        except NetlinkError as error:
+            if error.code != errno.ENOENT:
+                raise
 
 
 def _connect(host: IPRoute, plan: Plan, bridge: int, network_namespace: str) -> None:
