@@ -59,11 +59,12 @@ class HostHandlers:
         """Let every container go, then what they left on the machine, then the rows of the host, its agent last.
 
         Containers of users go first: their network works until they end. What the system's own programs did on the
-        machine is taken back when none of them runs any more that could do it again.
+        machine is taken back when none of them runs any more that could do it again. Containers that somebody else
+        made (a server that runs on its own host is one of them) stay as they are, and are forgotten.
         """
         await self._usage.ready()
         for system in (False, True):
-            left = await self._clear(run.record, system=system, timeout=_REMOVAL_WAIT)
+            left = await self._clear(run.record, system=system, natives=False, timeout=_REMOVAL_WAIT)
             if left:
                 return Again(1.0, f"Waiting for {left} containers to be removed")
         repeat = await self._departure.clean_up(run)
@@ -80,14 +81,14 @@ class HostHandlers:
     async def evacuate(self, host: Record) -> int:
         """Remove all containers of a host but the system's own; returns how many are still there after a while."""
         await self._usage.ready()
-        return await self._clear(host, system=False, timeout=_REMOVAL_WAIT)
+        return await self._clear(host, system=False, natives=True, timeout=_REMOVAL_WAIT)
 
-    async def _clear(self, host: Record, *, system: bool, timeout: float) -> int:
+    async def _clear(self, host: Record, *, system: bool, natives: bool, timeout: float) -> int:
         ids = self._usage.on_host(host.id)
         found = (await self._context.store.get_many("instance", ids)).values() if ids else ()
         going: list[Record] = []
         for instance in found:
-            if bool(instance["system"]) is not system:
+            if bool(instance["system"]) is not system or (instance["nativeContainer"] and not natives):
                 continue
             going.append(instance)
             changes = self._context.store.changes()
@@ -120,6 +121,10 @@ class HostHandlers:
                 changes.update(label, {**gone, "state": "removed"})
         for volume in await store.find_by("volume", hostId=host.id, removed=None):
             changes.update(volume, {**gone, "state": "removed"})
+        forgotten = removed(self._context.settings, "instance")
+        for native in await store.find_by("instance", hostId=host.id, nativeContainer=True, removed=None):
+            changes.update(native, {**forgotten, "state": "removed", "allocationState": "inactive"})
+            changes.release_all(native)
         machine = await store.get("physicalHost", int(host["physicalHostId"])) if host["physicalHostId"] else None
         others = await store.find_by("host", physicalHostId=host["physicalHostId"], removed=None) if machine else []
         if machine is not None and machine["removed"] is None and all(each.id == host.id for each in others):

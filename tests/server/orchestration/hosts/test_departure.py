@@ -206,3 +206,15 @@ async def test_a_host_that_is_not_connected(platform: Platform, heard: Heard, lo
     (line,) = not_cleaned(logged)
     assert line["reason"] == "its agent is not connected"
     assert "secret" not in line["run_on_the_host"]
+
+
+async def test_containers_of_others_stay_and_are_forgotten(platform: Platform, heard: Heard) -> None:
+    host = await platform.create_host()
+    ours = await platform.start(name="ours")
+    theirs = await platform.start(name="theirs", nativeContainer=True)
+    await remove(platform, host)
+    assert heard.removed == ["ours"]
+    for container in (ours, theirs):
+        forgotten = await platform.reload(container)
+        assert (forgotten.state, forgotten["allocationState"]) == ("removed", "inactive")
+        assert forgotten["removed"]
