@@ -28,7 +28,7 @@ HELLO = ROOT / "examples" / "hello"
 
 IMAGE = os.environ.get("DROVER_IMAGE", "drover:latest")
 SERVER, AGENT, VOLUME = "drover-server", "rancher-agent", "drover-server"
-AGENT_VOLUMES = ("rancher-agent-state", "rancher-cni", "rancher-cni-driver")
+AGENT_VOLUMES = ("rancher-agent-state", "rancher-cni", "rancher-cni-driver", "drover-charon")
 MANAGED_LABEL = "io.rancher.container.uuid"  # what every container that Drover starts has
 PORT = int(os.environ.get("DROVER_PORT", "8080"))
 HELLO_PORT = int(os.environ.get("HELLO_PORT", "8090"))
