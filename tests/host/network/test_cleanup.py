@@ -74,7 +74,9 @@ def test_the_command_leaves_the_host_as_it_was(host: LonelyHost, bridge: str):
     before = state_of(host)
     with ManagerProcess(host) as manager:
         make_busy(host, manager, bridge=bridge)
-        host.run("ip", "neigh", "replace", "10.42.7.77", "lladdr", "02:00:00:00:00:01", "nud", "permanent", "dev", bridge)
+        host.run(
+            "ip", "neigh", "replace", "10.42.7.77", "lladdr", "02:00:00:00:00:01", "nud", "permanent", "dev", bridge
+        )
         assert state_of(host) != before
     command = [sys.executable, "-m", "drover", "network-manager", "--cleanup", "--docker-url", host.socket]
     host.run(*command, "--state-dir", str(manager.state))
