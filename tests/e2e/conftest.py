@@ -10,6 +10,7 @@ from drover.client.api import ApiClient
 from lab import Lab
 from lab.programs import environment_url
 from tests.e2e.cluster import Cluster
+from tests.e2e.conversation import Conversation, begin_conversation
 from tests.e2e.engines import Engines
 from tests.e2e.plane import Plane, create_plane, open_plane
 
@@ -83,3 +84,9 @@ async def plane(planes: tuple[Plane, Plane], request: pytest.FixtureRequest) -> 
         print(await blue.describe())
     await blue.remove_stacks()
     await green.remove_stacks()
+
+
+@pytest.fixture
+async def conversation(plane: Plane) -> Conversation:
+    """A TCP connection between two hosts that speaks for as long as the test runs."""
+    return await begin_conversation(plane)

@@ -13,6 +13,9 @@ from tests.e2e.command import Command
 from tests.e2e.engines import EngineContainer, Engines
 from tests.e2e.waiting import eventually
 
+GLOBAL = {"labels": {"io.rancher.scheduler.global": "true"}}
+"""Fields of a service with a container on every host."""
+
 INFRASTRUCTURE_SECONDS = 300.0
 """How long a new environment may take until its network carries traffic on every host."""
 

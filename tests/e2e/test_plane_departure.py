@@ -10,8 +10,7 @@ import pytest
 
 from lab import Lab, LabHost
 from tests.e2e.engines import Engines
-from tests.e2e.plane import Plane, create_plane
-from tests.e2e.test_plane_network import GLOBAL
+from tests.e2e.plane import GLOBAL, Plane, create_plane
 from tests.e2e.waiting import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.e2e, pytest.mark.docker, pytest.mark.slow]

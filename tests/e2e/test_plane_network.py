@@ -13,7 +13,7 @@ import pytest
 
 from lab import LabHost
 from tests.e2e.engines import EngineContainer
-from tests.e2e.plane import Plane
+from tests.e2e.plane import GLOBAL, Plane
 from tests.e2e.waiting import eventually
 
 pytestmark = [
@@ -24,7 +24,6 @@ pytestmark = [
     pytest.mark.parametrize("planes", ["VXLAN", "Cattle"], indirect=True, ids=["vxlan", "ipsec"]),
 ]
 
-GLOBAL = {"labels": {"io.rancher.scheduler.global": "true"}}
 _ADDRESS = re.compile(r"10\.42\.\d+\.\d+")
 
 

@@ -12,15 +12,10 @@ from functools import partial
 import pytest
 
 from drover.client.api import ApiClient
+from tests.e2e.conversation import Conversation, everything_works, is_back, restored
 from tests.e2e.engines import EngineContainer
 from tests.e2e.plane import Plane
-from tests.e2e.test_plane_faults import Conversation, conversation
-from tests.e2e.test_plane_faults import _everything_works as everything_works
-from tests.e2e.test_plane_faults import _is_back as is_back
-from tests.e2e.test_plane_faults import _restored as restored
 from tests.e2e.waiting import eventually
-
-__all__ = ["conversation"]
 
 pytestmark = [
     pytest.mark.anyio,
