@@ -32,7 +32,7 @@ test: ## Install what the tests need and run all of them
 	@scripts/test
 
 test-fast: venv ## Run the unit tests alone (no Docker, no databases; about two minutes on two cores)
-	@$(BIN)/pytest -n 2 -m "not docker and not database and not e2e and not slow" $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 3 -m "not docker and not database and not e2e and not slow" $(PYTEST_ARGS)
 
 lint: venv ## Check style, formatting, types and the import contracts
 	@$(BIN)/ruff check .
