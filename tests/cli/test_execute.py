@@ -20,7 +20,14 @@ from aiohttp import WSMsgType, web
 
 from tests.wire import WireServer, docker_frame, frame
 
-PROGRAM = "import sys; sys.argv[0] = 'drover'; from drover.cli.main import main; main()"
+# Interrupted as at a terminal, also where the tests run in the background of a shell, which ignores that signal.
+PROGRAM = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv[0] = 'drover'
+from drover.cli.main import main
+main()
+"""
 
 
 @pytest.fixture

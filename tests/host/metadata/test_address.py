@@ -35,10 +35,14 @@ async def test_it_is_added_once_to_a_network_of_its_own() -> None:
     assert [(each["local"], each["prefixlen"]) for each in link["addr_info"]] == [("169.254.169.250", 32)]
 
 
-async def test_what_is_missing_is_explained() -> None:
+async def test_what_is_missing_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(AddressError, match="RANCHER_METADATA_ADDRESS"):
         await add_address("somewhere", "eth0")
-    with pytest.raises(AddressError, match="NET_ADMIN"):
+    refusing = tmp_path / "ip"
+    refusing.write_text("#!/bin/sh\necho 'Cannot find device' >&2\nexit 1\n")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AddressError, match=r"Cannot find device.* NET_ADMIN"):
         await add_address("169.254.169.250", "drvt-none0")
 
 
