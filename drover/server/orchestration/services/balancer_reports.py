@@ -48,11 +48,12 @@ class BalancerReports:
         text = " ".join(problem.split())[:_LONGEST]
         problems = self._problems.setdefault(service.id, {})
         problems.pop(instance.id, None)
+        await self._forget_removed(problems)
         if text:
             problems[instance.id] = f"{instance.name}: {text}"
-        await self._show(service, next(iter(problems.values()), None))
         if not problems:
-            del self._problems[service.id]
+            self._problems.pop(service.id, None)
+        await self._show(service, next(iter(problems.values()), None))
 
     async def _sender(self, agent_id: int | None) -> tuple[Record, Record]:
         store = self._context.store
@@ -62,6 +63,13 @@ class BalancerReports:
             if service is not None and service["removed"] is None and service.kind == _KIND:
                 return found, service
         raise NotItsBusiness("Only the container of a load balancer service may report this; use its own agent key")
+
+    async def _forget_removed(self, problems: dict[int, str]) -> None:
+        """A container that was replaced takes nothing back; its successor speaks for itself."""
+        if problems:
+            known = await self._context.store.get_many("instance", list(problems))
+            for gone in [each for each in problems if each not in known or known[each]["removed"] is not None]:
+                del problems[gone]
 
     def _limit(self, instance_id: int) -> None:
         now = time.monotonic()

@@ -67,6 +67,20 @@ async def test_a_refused_configuration_is_shown_until_every_container_works(wire
     assert levels == ["error", "error", "info"]
 
 
+async def test_a_container_that_was_replaced_takes_its_problem_along(wire: Wire) -> None:
+    front = await service(wire, "loadbalancerservices", "front")
+    old, successor = [await container(wire, front, number) for number in (1, 2)]
+    assert await report(wire, old, REFUSED) == 201
+    store = wire.assembly.context.store
+    row = await store.first("instance", agentId=old.id)
+    assert row is not None
+    changes = store.changes()
+    changes.update(row, {"state": "removed", "removed": 1})
+    await store.commit(changes)
+    assert await report(wire, successor, "") == 201
+    assert await shown(wire, front) == ("no", None)
+
+
 async def test_a_standing_problem_is_one_line(wire: Wire) -> None:
     front = await service(wire, "loadbalancerservices", "front")
     agent = await container(wire, front, 1)
