@@ -18,8 +18,8 @@ from drover.server.orchestration.settings import Settings
 _STANDARD_IMAGE = "lb.instance.image"
 _COMMANDS = (list(BALANCER_COMMAND), list(BALANCER_COMMAND[:1]))
 _BENDING_FIELDS = (
-    "capAdd", "dataVolumesFrom", "devices", "dns", "entryPoint", "extraHosts",
-    "instanceLinks", "ipcMode", "pidMode", "privileged", "securityOpt", "sysctls", "user", "workingDir",
+    "capAdd", "dataVolumesFrom", "devices", "dns", "entryPoint", "extraHosts", "instanceLinks", "ipcMode",
+    "networkContainerId", "pidMode", "privileged", "securityOpt", "sysctls", "user", "workingDir",
 )  # fmt: skip
 _BENDING_VARIABLES = ("CATTLE_", "DROVER_", "LD_", "PYTHON", "RANCHER_", "SSL_")
 _HARMLESS_VARIABLES = ("DROVER_PROVIDER",)

@@ -59,6 +59,7 @@ async def test_a_plain_balancer_is_trusted(platform: Platform, container: dict[s
         OWN | {"dnsSearch": ["shop.rancher.internal", "elsewhere.example"]},
         OWN | {"extraHosts": ["server:203.0.113.3"]},
         OWN | {"pidMode": "host"},
+        OWN | {"networkContainerId": 7},
         {"imageUuid": "docker:someone/lb:7", "command": ["env"]},
         {"imageUuid": "docker:none", "command": ["balancer"]},
         {},
